@@ -1,0 +1,170 @@
+// Package logclock reads the time off a partition of the log: which records are new, up to when everything has been seen,
+// and when nothing could be received. It is a pure function of the records in their order, so every reader of a partition,
+// and every replay, comes to the same.
+package logclock
+
+import (
+	"time"
+
+	"github.com/tokiflow/tokiflow/core/record"
+)
+
+// DeadAfter is how far an appender's last record may lie behind the newest of the others before it is taken for dead and no
+// longer holds the watermark back. It is twice the appender's longest delay between stamping a record and giving up on it
+// (infra/eventlog, AppendTimeout), so that what a living appender has answered is always waited for.
+const DeadAfter = 10 * time.Second
+
+// Gap is a time in which no appender could receive pings for the partition: From ≤ t < To.
+type Gap struct {
+	From time.Time `json:"from"`
+	To   time.Time `json:"to"`
+}
+
+// Clock is the time of one partition. The zero value is that of an empty log. Its JSON is stored beside the offset it
+// belongs to. Not safe for concurrent use.
+type Clock struct {
+	Appenders map[uint64]*Appender `json:"appenders,omitempty"`
+	// Read is the watermark: every record stamped before it has been observed. It never goes back.
+	Read time.Time `json:"read,omitzero"`
+	// Covered is the time up to which it is known whether pings could be received.
+	Covered time.Time `json:"covered,omitzero"`
+
+	gaps []Gap
+}
+
+// Appender is what is known of one process that writes to the partition.
+type Appender struct {
+	Seq   uint64    `json:"seq"`            // of its last record
+	At    time.Time `json:"at"`             // stamp of its last record
+	Since time.Time `json:"since,omitzero"` // it could receive from Since
+	Until time.Time `json:"until,omitzero"` // to Until, says its last marker
+	// Ended appenders are remembered for a while so that a retry of their last records is known for one.
+	Ended bool `json:"ended,omitempty"`
+}
+
+// Observe takes the next record in log order. fresh is false for a repetition, which must have no effect. A record that cannot
+// be read is an error and leaves the clock as it was.
+func (c *Clock) Observe(rec []byte) (h record.Header, fresh bool, err error) {
+	h, err = record.ParseHeader(rec)
+	if err != nil {
+		return h, false, err
+	}
+	var m record.Marker
+	if h.Type == record.TypeMarker {
+		if m, err = record.ParseMarker(rec); err != nil {
+			return h, false, err
+		}
+	}
+	a := c.Appenders[h.Appender]
+	if a == nil {
+		if c.Appenders == nil {
+			c.Appenders = map[uint64]*Appender{}
+		}
+		a = &Appender{}
+		c.Appenders[h.Appender] = a
+	}
+	if h.Seq <= a.Seq {
+		return h, false, nil
+	}
+	a.Seq, a.At = h.Seq, later(a.At, h.At)
+	if h.Type == record.TypeMarker {
+		c.mark(a, m)
+	}
+	c.advance()
+	return h, true, nil
+}
+
+// Judged is the time up to which deadlines may be judged: every ping received before it has been observed, and it is known
+// which of that time was a gap.
+func (c *Clock) Judged() time.Time {
+	if c.Covered.Before(c.Read) {
+		return c.Covered
+	}
+	return c.Read
+}
+
+// TakeGaps returns the gaps found since the last call, in order. Each lies wholly before Judged.
+func (c *Clock) TakeGaps() []Gap {
+	g := c.gaps
+	c.gaps = nil
+	return g
+}
+
+func (c *Clock) mark(a *Appender, m record.Marker) {
+	if m.Exclusive {
+		for _, other := range c.Appenders {
+			if other != a && other.At.Before(a.At) {
+				other.Ended = true
+			}
+		}
+	}
+	a.Since, a.Until = m.Since, later(a.Until, m.At)
+	a.Ended = m.Closing
+	if c.Covered.IsZero() {
+		c.Covered = m.Since
+	}
+}
+
+// advance moves the watermark to the oldest last record of the living appenders, forgets the dead, and follows their claims.
+func (c *Clock) advance() {
+	var newest time.Time
+	for _, a := range c.Appenders {
+		newest = later(newest, a.At)
+	}
+	var oldest time.Time
+	for id, a := range c.Appenders {
+		if newest.Sub(a.At) > DeadAfter {
+			c.cover() // its claim may reach further than what is covered so far
+			delete(c.Appenders, id)
+			continue
+		}
+		if !a.Ended && (oldest.IsZero() || a.At.Before(oldest)) {
+			oldest = a.At
+		}
+	}
+	if !oldest.IsZero() {
+		c.Read = later(c.Read, oldest)
+	}
+	c.cover()
+	c.findGaps()
+}
+
+// cover extends Covered by the claims that join on to it.
+func (c *Clock) cover() {
+	if c.Covered.IsZero() {
+		return
+	}
+	for moved := true; moved; {
+		moved = false
+		for _, a := range c.Appenders {
+			if !a.Since.After(c.Covered) && a.Until.After(c.Covered) {
+				c.Covered, moved = a.Until, true
+			}
+		}
+	}
+}
+
+// findGaps closes every hole in the claims that the watermark has passed: none of the living can still fill it.
+func (c *Clock) findGaps() {
+	for c.Covered.Before(c.Read) {
+		var next time.Time
+		for _, a := range c.Appenders {
+			if a.Since.After(c.Covered) && (next.IsZero() || a.Since.Before(next)) {
+				next = a.Since
+			}
+		}
+		if next.IsZero() || c.Covered.IsZero() || next.After(c.Read) {
+			return
+		}
+		c.gaps = append(c.gaps, Gap{From: c.Covered, To: next})
+		c.Covered = next
+		c.cover()
+	}
+}
+
+func later(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return b
+	}
+	return a
+}
