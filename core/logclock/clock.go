@@ -9,8 +9,9 @@ import (
 	"github.com/tokiflow/tokiflow/core/record"
 )
 
-// DeadAfter is how far an appender's last record may lie behind the newest of the others before it is taken for dead and no
-// longer holds the watermark back. It is twice the appender's longest delay between stamping a record and giving up on it
+// DeadAfter is how far the others may go on after an appender's last record before it is taken for dead and no longer holds
+// the watermark back. It is measured by their progress, not by their clocks' readings: an appender whose clock is an hour
+// ahead makes nobody dead. It is twice the appender's longest delay between stamping a record and giving up on it
 // (infra/eventlog, AppendTimeout), so that what a living appender has answered is always waited for.
 const DeadAfter = 10 * time.Second
 
@@ -38,6 +39,9 @@ type Appender struct {
 	At    time.Time `json:"at"`             // stamp of its last record
 	Since time.Time `json:"since,omitzero"` // it could receive from Since
 	Until time.Time `json:"until,omitzero"` // to Until, says its last marker
+	// Skew is what to add to its times to compare its progress with that of the others: when it joined it was level with
+	// the one that was furthest.
+	Skew time.Duration `json:"skew,omitempty"`
 	// Ended appenders are remembered for a while so that a retry of their last records is known for one.
 	Ended bool `json:"ended,omitempty"`
 }
@@ -60,7 +64,10 @@ func (c *Clock) Observe(rec []byte) (h record.Header, fresh bool, err error) {
 		if c.Appenders == nil {
 			c.Appenders = map[uint64]*Appender{}
 		}
-		a = &Appender{}
+		a = &Appender{At: h.At}
+		if furthest := c.furthest(); !furthest.IsZero() {
+			a.Skew = furthest.Sub(h.At)
+		}
 		c.Appenders[h.Appender] = a
 	}
 	if h.Seq <= a.Seq {
@@ -93,9 +100,7 @@ func (c *Clock) TakeGaps() []Gap {
 func (c *Clock) mark(a *Appender, m record.Marker) {
 	if m.Exclusive {
 		for _, other := range c.Appenders {
-			if other != a && other.At.Before(a.At) {
-				other.Ended = true
-			}
+			other.Ended = true
 		}
 	}
 	a.Since, a.Until = m.Since, later(a.Until, m.At)
@@ -107,13 +112,10 @@ func (c *Clock) mark(a *Appender, m record.Marker) {
 
 // advance moves the watermark to the oldest last record of the living appenders, forgets the dead, and follows their claims.
 func (c *Clock) advance() {
-	var newest time.Time
-	for _, a := range c.Appenders {
-		newest = later(newest, a.At)
-	}
+	furthest := c.furthest()
 	var oldest time.Time
 	for id, a := range c.Appenders {
-		if newest.Sub(a.At) > DeadAfter {
+		if furthest.Sub(a.At.Add(a.Skew)) > DeadAfter {
 			c.cover() // its claim may reach further than what is covered so far
 			delete(c.Appenders, id)
 			continue
@@ -127,6 +129,15 @@ func (c *Clock) advance() {
 	}
 	c.cover()
 	c.findGaps()
+}
+
+// furthest is the progress of the appender that is furthest, in the times of the first.
+func (c *Clock) furthest() time.Time {
+	var t time.Time
+	for _, a := range c.Appenders {
+		t = later(t, a.At.Add(a.Skew))
+	}
+	return t
 }
 
 // cover extends Covered by the claims that join on to it.
