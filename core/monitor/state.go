@@ -38,7 +38,9 @@ type State struct {
 	Due         time.Time `json:"due,omitzero"`      // zero: nothing is expected
 	Deadline    time.Time `json:"deadline,omitzero"` // due + grace, or behind a gap
 	Open        []OpenRun `json:"open,omitempty"`    // oldest first
-	Failures    int       `json:"failures,omitempty"`
+	// Closed are the last named runs that ended, so that a client's retry of a finish is known for one.
+	Closed   []ClosedRun `json:"closed,omitempty"`
+	Failures int         `json:"failures,omitempty"`
 
 	Baseline  baseline.Stats `json:"baseline,omitzero"`
 	Candidate baseline.Stats `json:"candidate,omitzero"` // anomalous durations in a row: the next baseline, if they go on
@@ -66,6 +68,12 @@ type OpenRun struct {
 	Due       time.Time `json:"due,omitzero"`      // the due moment it belongs to
 	Deadline  time.Time `json:"deadline,omitzero"` // zero: no max runtime
 	Overdue   bool      `json:"overdue,omitempty"`
+}
+
+// ClosedRun is a named run that ended.
+type ClosedRun struct {
+	ID   uuid.UUID       `json:"id"`
+	Kind record.PingKind `json:"kind"` // of the ping that ended it
 }
 
 // Ping is what the rules need of a ping.
