@@ -1,0 +1,66 @@
+package evaluator
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/tokiflow/tokiflow/core/checkpoint"
+)
+
+// metrics are the evaluator's own figures; none is a tenant's.
+type metrics struct {
+	records     prometheus.Counter
+	malformed   prometheus.Counter
+	checkpoints prometheus.Histogram
+	transitions *prometheus.CounterVec
+	incidents   *prometheus.CounterVec
+	judged      *prometheus.GaugeVec
+}
+
+func newMetrics(r prometheus.Registerer, e *Evaluator) *metrics {
+	m := &metrics{
+		records: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "tokiflow_evaluator_records_total", Help: "Records of the log the evaluator has applied."}),
+		malformed: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "tokiflow_evaluator_malformed_records_total", Help: "Records the evaluator could not read and skipped."}),
+		checkpoints: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "tokiflow_evaluator_checkpoint_seconds", Help: "Time to write a checkpoint.",
+			Buckets: prometheus.ExponentialBuckets(0.001, 2, 14)}),
+		transitions: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "tokiflow_evaluator_transitions_total", Help: "Changes of status, by the status gone to."}, []string{"to"}),
+		incidents: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "tokiflow_evaluator_incidents_total", Help: "Incidents opened and resolved."}, []string{"kind", "change"}),
+		judged: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "tokiflow_evaluator_judged_timestamp_seconds",
+			Help: "Time up to which deadlines of a partition have been judged. If it falls behind, alarms are delayed."},
+			[]string{"partition"}),
+	}
+	monitors := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "tokiflow_evaluator_monitors", Help: "Monitors in the partitions this process judges."}, e.monitorCount)
+	if r != nil {
+		r.MustRegister(m.records, m.malformed, m.checkpoints, m.transitions, m.incidents, m.judged, monitors)
+	}
+	return m
+}
+
+func (m *metrics) observe(partition int, judged time.Time) {
+	if !judged.IsZero() {
+		m.judged.WithLabelValues(strconv.Itoa(partition)).Set(float64(judged.UnixMicro()) / 1e6)
+	}
+}
+
+func (m *metrics) saved(c checkpoint.Commit, took time.Duration) {
+	m.checkpoints.Observe(took.Seconds())
+	for _, t := range c.Transitions {
+		m.transitions.WithLabelValues(string(t.To)).Inc()
+	}
+	for _, i := range c.Incidents {
+		change := "opened"
+		if i.Resolved {
+			change = "resolved"
+		}
+		m.incidents.WithLabelValues(string(i.Kind), change).Inc()
+	}
+}
