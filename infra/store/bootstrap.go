@@ -1,0 +1,200 @@
+package store
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base32"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/tokiflow/tokiflow/core/fault"
+	"github.com/tokiflow/tokiflow/core/inventory"
+	"github.com/tokiflow/tokiflow/core/tenant"
+	"github.com/tokiflow/tokiflow/infra/store/internal/db"
+)
+
+// minGivenKey is the least length of an API key that was not made here: keys are kept as a plain SHA-256, which is safe
+// only for what cannot be guessed.
+const minGivenKey = 32
+
+// Names of the keys that Bootstrap makes.
+const (
+	firstKeyName = "first key"
+	givenKeyName = "BOOTSTRAP_API_KEY"
+)
+
+// Bootstrapped is what a fresh installation begins with.
+type Bootstrapped struct {
+	Org     inventory.Organisation // with its first project
+	Project inventory.Project
+	// APIKey is the clear key where Bootstrap made one just now; else "": it is stored only hashed.
+	APIKey string
+}
+
+// Bootstrap makes the organisation "default", its project "default" and an API key with all scopes, each where there is
+// none. With apiKey, that key is made valid and the one given before it is revoked: the environment has the last word.
+// Any number of processes may call it at once and again.
+func (s *Store) Bootstrap(ctx context.Context, apiKey string) (Bootstrapped, error) {
+	if apiKey != "" && len(apiKey) < minGivenKey {
+		return Bootstrapped{}, fault.New(fault.Invalid, fmt.Sprintf(
+			"the bootstrap API key has %d characters: give at least %d random ones, for instance those of `openssl rand -hex 32`",
+			len(apiKey), minGivenKey))
+	}
+	var b Bootstrapped
+	err := s.inTx(ctx, "bootstrap", func(q *db.Queries) error {
+		if err := q.BootstrapLock(ctx); err != nil {
+			return err
+		}
+		var err error
+		if b.Org, err = ensureOrganisation(ctx, q); err != nil {
+			return err
+		}
+		if b.Project, err = ensureProject(ctx, q, b.Org.ID); err != nil {
+			return err
+		}
+		b.Org.Projects = []inventory.Project{b.Project}
+		if apiKey != "" {
+			return setGivenKey(ctx, q, b.Org.ID, apiKey)
+		}
+		b.APIKey, err = ensureKey(ctx, q, b.Org.ID)
+		return err
+	})
+	if err != nil {
+		return Bootstrapped{}, err
+	}
+	return b, nil
+}
+
+func ensureOrganisation(ctx context.Context, q *db.Queries) (inventory.Organisation, error) {
+	row, err := q.OldestOrganisation(ctx)
+	if err == nil {
+		return inventory.Organisation{ID: row.ID, Name: row.Name, CreatedAt: row.CreatedAt.UTC()}, nil
+	}
+	if !errors.Is(err, pgx.ErrNoRows) {
+		return inventory.Organisation{}, err
+	}
+	id, err := uuid.NewV7()
+	if err != nil {
+		return inventory.Organisation{}, err
+	}
+	o := inventory.Organisation{ID: tenant.OrgID{UUID: id}, Name: "default"}
+	o.CreatedAt, err = q.InsertOrganisation(ctx, db.InsertOrganisationParams{ID: o.ID, Name: o.Name})
+	o.CreatedAt = o.CreatedAt.UTC()
+	return o, err
+}
+
+func ensureProject(ctx context.Context, q *db.Queries, org tenant.OrgID) (inventory.Project, error) {
+	rows, err := q.Projects(ctx, org)
+	if err != nil {
+		return inventory.Project{}, err
+	}
+	if len(rows) > 0 {
+		return toProject(rows[0]), nil
+	}
+	id, err := uuid.NewV7()
+	if err != nil {
+		return inventory.Project{}, err
+	}
+	p := inventory.Project{ID: tenant.ProjectID{UUID: id}, Name: "default", Slug: "default", PingKey: strings.ToLower(rand.Text())}
+	p.CreatedAt, err = q.InsertProject(ctx, db.InsertProjectParams{ID: p.ID, OrgID: org, Name: p.Name, Slug: p.Slug, PingKey: p.PingKey})
+	p.CreatedAt = p.CreatedAt.UTC()
+	return p, err
+}
+
+func toProject(r db.ProjectsRow) inventory.Project {
+	return inventory.Project{ID: r.ID, Name: r.Name, Slug: r.Slug, PingKey: r.PingKey, CreatedAt: r.CreatedAt.UTC()}
+}
+
+func ensureKey(ctx context.Context, q *db.Queries, org tenant.OrgID) (string, error) {
+	n, err := q.CountAPIKeys(ctx, org)
+	if err != nil || n > 0 {
+		return "", err
+	}
+	key := newAPIKey()
+	id, err := uuid.NewV7()
+	if err != nil {
+		return "", err
+	}
+	return key, q.InsertAPIKey(ctx, db.InsertAPIKeyParams{
+		ID: id, OrgID: org, Name: firstKeyName, Hash: hashAPIKey(key), Prefix: keyPrefix(key), Scopes: allScopes(),
+	})
+}
+
+func setGivenKey(ctx context.Context, q *db.Queries, org tenant.OrgID, key string) error {
+	id, err := uuid.NewV7()
+	if err != nil {
+		return err
+	}
+	n, err := q.UpsertNamedAPIKey(ctx, db.UpsertNamedAPIKeyParams{
+		ID: id, OrgID: org, Name: givenKeyName, Hash: hashAPIKey(key), Prefix: keyPrefix(key), Scopes: allScopes(),
+	})
+	if err != nil {
+		return err
+	}
+	if n == 0 {
+		return fault.New(fault.Conflict, "the bootstrap API key belongs to another organisation: give a fresh one")
+	}
+	return q.RevokeOtherAPIKeys(ctx, db.RevokeOtherAPIKeysParams{OrgID: org, Name: givenKeyName, Hash: hashAPIKey(key)})
+}
+
+// newAPIKey makes a key of 256 random bits, in characters that a double click selects.
+func newAPIKey() string {
+	var b [32]byte
+	_, _ = rand.Read(b[:]) // never fails: it ends the process instead
+	return "tkf_" + strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(b[:]))
+}
+
+// hashAPIKey is what is kept of a key. A plain SHA-256 is enough, because there are 256 bits to guess and not a
+// person's password: neither salt nor stretching would add anything. Looking the hash up in an index needs no
+// constant-time comparison either: what its timing could leak is the hash's first bits, which say nothing of a key
+// that has them and cannot be steered without inverting SHA-256.
+func hashAPIKey(key string) []byte {
+	h := sha256.Sum256([]byte(key))
+	return h[:]
+}
+
+// keyPrefix is the beginning of a key that is shown to tell keys apart: 40 of its 256 bits at most.
+func keyPrefix(key string) string { return key[:min(len(key), len("tkf_")+8)] }
+
+func allScopes() []string {
+	return []string{string(tenant.ScopeRead), string(tenant.ScopeWrite), string(tenant.ScopePing)}
+}
+
+// Authenticate finds who a key stands for. An unknown or revoked key is ErrUnauthenticated.
+func (s *Store) Authenticate(ctx context.Context, key string) (tenant.Identity, error) {
+	row, err := s.q.APIKeyByHash(ctx, hashAPIKey(key))
+	if errors.Is(err, pgx.ErrNoRows) {
+		return tenant.Identity{}, ErrUnauthenticated
+	}
+	if err != nil {
+		return tenant.Identity{}, wrap("authenticate", err)
+	}
+	id := tenant.Identity{Org: row.OrgID, Key: row.ID, Scopes: make([]tenant.Scope, len(row.Scopes))}
+	for i, sc := range row.Scopes {
+		id.Scopes[i] = tenant.Scope(sc)
+	}
+	return id, nil
+}
+
+// Organisation reads an organisation with its projects.
+func (s *Store) Organisation(ctx context.Context, org tenant.OrgID) (inventory.Organisation, error) {
+	var o inventory.Organisation
+	err := s.inTx(ctx, "organisation", func(q *db.Queries) error {
+		row, err := q.Organisation(ctx, org)
+		if err != nil {
+			return err
+		}
+		o = inventory.Organisation{ID: row.ID, Name: row.Name, CreatedAt: row.CreatedAt.UTC()}
+		projects, err := q.Projects(ctx, org)
+		for _, p := range projects {
+			o.Projects = append(o.Projects, toProject(p))
+		}
+		return err
+	})
+	return o, err
+}
