@@ -212,7 +212,7 @@ func makesError(e ast.Expr) bool {
 		return false
 	}
 	id, ok := sel.X.(*ast.Ident)
-	return ok && (id.Name == "errors" && sel.Sel.Name == "New" || id.Name == "fmt" && sel.Sel.Name == "Errorf")
+	return ok && ((id.Name == "errors" || id.Name == "fault") && sel.Sel.Name == "New" || id.Name == "fmt" && sel.Sel.Name == "Errorf")
 }
 
 func TestNoGlobalLoggerAndNoHiddenSwitches(t *testing.T) {

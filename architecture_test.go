@@ -24,7 +24,7 @@ func places() []place {
 	flow := []string{"core/...", "saas/..."}
 	return []place{
 		{pattern: "."},
-		{pattern: "cmd/tokiflow", may: []string{"app", "client", "loadgen", "core/..."}, command: true},
+		{pattern: "cmd/tokiflow", may: []string{"app", "client/...", "loadgen/...", "core/..."}, command: true},
 		{pattern: "app/...", may: []string{
 			"ingest/...", "evaluator/...", "alerting/...", "exporter/...", "promapi/...", "api/...", "web/...",
 			"tsdb/...", "infra/...", "saas/...", "core/...",
@@ -36,8 +36,8 @@ func places() []place {
 		{pattern: "promapi/...", may: flow},
 		{pattern: "api/...", may: flow},
 		{pattern: "web/...", may: flow},
-		{pattern: "client", may: core},
-		{pattern: "loadgen", may: []string{"client", "core/..."}},
+		{pattern: "client/...", may: core},
+		{pattern: "loadgen/...", may: []string{"client/...", "core/..."}},
 		{pattern: "saas/account", may: core},
 		{pattern: "saas/auth", may: core},
 		{pattern: "saas/billing", may: core},
@@ -50,6 +50,9 @@ func places() []place {
 		{pattern: "infra/blob/...", may: flow},
 		{pattern: "infra/mail/...", may: flow},
 		{pattern: "core/tenant", pure: true},
+		{pattern: "core/fault", pure: true},
+		{pattern: "core/inventory", may: core, pure: true},
+		{pattern: "core/history", may: core, pure: true},
 		{pattern: "core/schedule", pure: true},
 		{pattern: "core/baseline", pure: true},
 		{pattern: "core/monitor", may: core, pure: true},
@@ -67,10 +70,10 @@ func owners() map[string][]string {
 	everywhere := []string{"..."}
 	aboveCore := []string{
 		"cmd/...", "app/...", "ingest/...", "evaluator/...", "alerting/...", "exporter/...", "promapi/...", "api/...", "web/...",
-		"client", "loadgen", "saas/...", "tsdb/...", "infra/...", "test/...",
+		"client/...", "loadgen/...", "saas/...", "tsdb/...", "infra/...", "test/...",
 	}
 	sql := []string{"infra/pg/...", "infra/store/...", "tsdb/...", "test/..."}
-	http := []string{"app/...", "ingest/...", "exporter/...", "promapi/...", "api/...", "web/...", "loadgen", "test/..."}
+	http := []string{"app/...", "ingest/...", "exporter/...", "promapi/...", "api/...", "web/...", "loadgen/...", "test/..."}
 	return map[string][]string{
 		"github.com/alecthomas/kong":                               {"cmd/tokiflow"},
 		"github.com/cenkalti/backoff/v5":                           aboveCore,
@@ -91,7 +94,7 @@ func owners() map[string][]string {
 		"github.com/prometheus/prometheus":                         {"promapi/...", "tsdb/..."},
 		"github.com/segmentio/kafka-go":                            {"infra/eventlog/..."},
 		"github.com/slack-go/slack":                                {"alerting/slack"},
-		"github.com/standard-webhooks/standard-webhooks/libraries": {"alerting/...", "loadgen", "test/..."},
+		"github.com/standard-webhooks/standard-webhooks/libraries": {"alerting/...", "loadgen/...", "test/..."},
 		"github.com/stripe/stripe-go":                              {"saas/billing"},
 		"github.com/tidwall/wal":                                   {"infra/eventlog/..."},
 		"github.com/twmb/franz-go":                                 {"infra/eventlog/..."},
