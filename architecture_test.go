@@ -15,6 +15,7 @@ type place struct {
 	may     []string
 	pure    bool // no I/O, no clock, no logger
 	command bool // may read the environment and exit
+	process bool // may hold package variables: something there is once per test process
 }
 
 // places is the table of docs/architecture.md. The first row that matches a package counts. A package without a row
@@ -43,10 +44,11 @@ func places() []place {
 		{pattern: "saas/billing", may: core},
 		{pattern: "saas/audit", may: core},
 		{pattern: "tsdb/...", may: []string{"core/...", "saas/...", "infra/pg"}},
-		{pattern: "infra/pg/pgtest", may: []string{"core/...", "infra/pg/..."}, command: true},
+		{pattern: "infra/pg/pgtest", may: []string{"core/...", "infra/pg/..."}, command: true, process: true},
 		{pattern: "infra/pg/...", may: flow},
 		{pattern: "infra/store/...", may: []string{"core/...", "saas/...", "infra/pg"}},
 		{pattern: "infra/eventlog/...", may: flow},
+		{pattern: "infra/safehttp", may: flow},
 		{pattern: "infra/blob/...", may: flow},
 		{pattern: "infra/mail/...", may: flow},
 		{pattern: "core/tenant", pure: true},
@@ -59,6 +61,7 @@ func places() []place {
 		{pattern: "core/incident", may: core, pure: true},
 		{pattern: "core/alert", may: core, pure: true},
 		{pattern: "core/record", may: []string{"core/tenant"}, pure: true},
+		{pattern: "core/checkpoint", may: core, pure: true},
 		{pattern: "core/logclock", may: []string{"core/tenant", "core/record"}, pure: true},
 		{pattern: "test/...", may: []string{"..."}, command: true},
 	}
@@ -75,6 +78,7 @@ func owners() map[string][]string {
 	sql := []string{"infra/pg/...", "infra/store/...", "tsdb/...", "test/..."}
 	http := []string{"app/...", "ingest/...", "exporter/...", "promapi/...", "api/...", "web/...", "loadgen/...", "test/..."}
 	return map[string][]string{
+		"code.dny.dev/ssrf":                                        {"infra/safehttp"},
 		"github.com/alecthomas/kong":                               {"cmd/tokiflow"},
 		"github.com/cenkalti/backoff/v5":                           aboveCore,
 		"github.com/danielgtaylor/huma/v2":                         {"api/..."},
