@@ -1,0 +1,73 @@
+package store_test
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// systemQueries are of no one organisation: they serve the whole installation, or come before the organisation is known.
+// Whoever adds one says why.
+func systemQueries() map[string]string {
+	return map[string]string{
+		"BootstrapLock":      "a lock, no table",
+		"OldestOrganisation": "the first start",
+		"InsertOrganisation": "the first start",
+		"Organisation":       "the table of organisations itself, by id",
+		"APIKeyByHash":       "this is what finds the organisation",
+		"AllProjectKeys":     "ingest serves all organisations; each row carries its own",
+		"AllTargets":         "ingest serves all organisations; each row carries its own",
+		"TargetOf":           "ingest serves all organisations; each row carries its own",
+		"NotifyTarget":       "a notice, no table",
+		"LockSlug":           "a lock, no table",
+		"QueuedMonitors":     "the log serves all organisations; each row carries its own",
+		"LockControls":       "a lock, no table",
+		"TryLockControls":    "a lock, no table",
+		"QueuedControls":     "the log serves all organisations; each row carries its own",
+		"DeleteControls":     "removes rows just read by QueuedControls",
+	}
+}
+
+// TestEveryQueryNamesTheOrganisation is the same rule as that of `sqlc vet` (sqlc.yaml), where sqlc is not at hand, and
+// holds the exceptions to a list.
+func TestEveryQueryNamesTheOrganisation(t *testing.T) {
+	files, err := filepath.Glob("sql/*.sql")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no queries found: %v", err)
+	}
+	bound := regexp.MustCompile(`(?is)\borg_id\s*=\s*@org_id\b|insert\s+into\s+\w+\s*\([^)]*\borg_id\b`)
+	var excepted []string
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, q := range strings.Split(string(text), "-- name: ")[1:] {
+			name, body, _ := strings.Cut(q, " ")
+			if strings.Contains(q, "@sqlc-vet-disable tenant") {
+				excepted = append(excepted, name)
+				continue
+			}
+			if !bound.MatchString(body) {
+				t.Errorf("%s: %s names no organisation (org_id = @org_id)", file, name)
+			}
+			for _, join := range regexp.MustCompile(`(?i)\bjoin\s+(\w+)\s+(\w+)\s+on\b`).FindAllStringSubmatch(body, -1) {
+				if !strings.Contains(body, join[2]+".org_id = ") {
+					t.Errorf("%s: %s joins %s without its org_id", file, name, join[1])
+				}
+			}
+		}
+	}
+	allowed := systemQueries()
+	for _, name := range excepted {
+		if allowed[name] == "" {
+			t.Errorf("%s is excepted from the rule, but not in the list: say why", name)
+		}
+		delete(allowed, name)
+	}
+	for name := range allowed {
+		t.Errorf("%s is in the list of exceptions, but not excepted: remove it", name)
+	}
+}
