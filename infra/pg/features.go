@@ -70,10 +70,29 @@ func Detect(ctx context.Context, db Querier) (Features, error) {
 		       coalesce((select default_version from pg_available_extensions where name = 'timescaledb'), ''),
 		       current_setting('timescaledb.disable_load', true) is not null,
 		       coalesce(current_setting('timescaledb.license', true), ''),
-		       to_regclass('pings') is not null`,
+		       to_regprocedure('tokiflow_level()') is not null`,
 	).Scan(&f.PostgreSQL, &f.TimescaleDB, &f.Available, &f.Preloaded, &f.Licence, &f.Migrated)
 	if err != nil {
 		return Features{}, fmt.Errorf("ask the database for its features: %w", err)
+	}
+	switch {
+	case f.TimescaleDB != "" && f.Licence == "timescale":
+		f.Server = Community
+	case f.TimescaleDB != "", f.Available != "" && f.Preloaded:
+		f.Server = Apache // at least: the licence is not known before the extension is created
+	}
+	if !f.Migrated {
+		return f, nil
+	}
+	var level string
+	if err := db.QueryRow(ctx, `select tokiflow_level()`).Scan(&level); err != nil {
+		return Features{}, fmt.Errorf("ask the database for its level: %w", err)
+	}
+	switch level {
+	case "apache":
+		f.Schema = Apache
+	case "community":
+		f.Schema = Community
 	}
 	return f, nil
 }
