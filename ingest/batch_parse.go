@@ -1,0 +1,169 @@
+package ingest
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/tokiflow/tokiflow/core/monitor"
+	"github.com/tokiflow/tokiflow/core/record"
+)
+
+// maxBatchPings is the number of pings in a batch.
+const maxBatchPings = 10_000
+
+var errTooMany = errors.New("too many pings")
+
+// splitBatch calls each with every ping of a batch, in order and counted from 0: the elements of a JSON array, or the
+// lines that are not blank. The error is errTooMany, or says why the array cannot be taken apart; then what each was
+// given counts for nothing.
+func splitBatch(data []byte, each func(i int, one []byte)) error {
+	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
+	data = bytes.TrimLeft(data, " \t\r\n")
+	if len(data) > 0 && data[0] == '[' {
+		return splitArray(data, each)
+	}
+	for i := 0; len(data) > 0; {
+		line := data
+		if end := bytes.IndexByte(data, '\n'); end >= 0 {
+			line, data = data[:end], data[end+1:]
+		} else {
+			data = nil
+		}
+		if line = bytes.TrimSpace(line); len(line) == 0 {
+			continue
+		}
+		if i == maxBatchPings {
+			return errTooMany
+		}
+		each(i, line)
+		i++
+	}
+	return nil
+}
+
+// splitArray reads element by element, so that a huge array of nothing is left at the first element too many.
+func splitArray(data []byte, each func(i int, one []byte)) error {
+	d := json.NewDecoder(bytes.NewReader(data))
+	if _, err := d.Token(); err != nil {
+		return err
+	}
+	for i := 0; d.More(); i++ {
+		if i == maxBatchPings {
+			return errTooMany
+		}
+		var one json.RawMessage
+		if err := d.Decode(&one); err != nil {
+			return fmt.Errorf("element %d: %w", i, err)
+		}
+		each(i, one)
+	}
+	if _, err := d.Token(); err != nil {
+		return err
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return errors.New("something follows the array")
+	}
+	return nil
+}
+
+// batchPing is one ping of a batch, well-formed.
+type batchPing struct {
+	key      uuid.UUID // where slug is ""
+	slug     string
+	kind     record.PingKind
+	exit     int16
+	rid      uuid.UUID
+	duration time.Duration
+	body     []byte
+}
+
+// parseBatchPing reads one ping. The error may be shown. A field that is not known is refused by name: a mistyped
+// exit_code that is passed over would make a failure a success.
+func parseBatchPing(one []byte) (batchPing, error) {
+	var in struct {
+		Key      *string  `json:"key"`
+		Slug     *string  `json:"slug"`
+		Kind     *string  `json:"kind"`
+		RID      *string  `json:"rid"`
+		ExitCode *int     `json:"exit_code"`
+		Duration *float64 `json:"duration"`
+		Body     *string  `json:"body"`
+	}
+	d := json.NewDecoder(bytes.NewReader(one))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&in); err != nil {
+		return batchPing{}, plainJSON(err)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return batchPing{}, errors.New("something follows the JSON object on this line")
+	}
+	p := batchPing{exit: record.NoExitCode, duration: record.NoDuration}
+	var ok bool
+	switch {
+	case in.Key != nil && in.Slug != nil:
+		return p, errors.New("give key or slug, not both")
+	case in.Key != nil:
+		if p.key, ok = parseUUID(*in.Key, false); !ok {
+			return p, errNotFound
+		}
+	case in.Slug != nil:
+		if p.slug = *in.Slug; !monitor.ValidSlug(p.slug) {
+			return p, errors.New("invalid slug: it has the characters a-z, 0-9, - and _")
+		}
+	default:
+		return p, errors.New("key or slug is missing")
+	}
+	if in.Kind == nil {
+		return p, errors.New("kind is missing: success, start, fail or log")
+	}
+	if p.kind, ok = record.ParsePingKind(*in.Kind); !ok {
+		return p, errors.New("invalid kind: success, start, fail or log")
+	}
+	if in.RID != nil {
+		if p.rid, ok = parseUUID(*in.RID, true); !ok {
+			return p, errors.New("invalid uuid format")
+		}
+	}
+	if in.ExitCode != nil {
+		if *in.ExitCode < 0 || *in.ExitCode > maxExit {
+			return p, errors.New("invalid exit_code: 0 to 255")
+		}
+		p.exit = int16(*in.ExitCode)
+		p.kind = judge(p.kind, p.exit)
+	}
+	if in.Duration != nil {
+		if *in.Duration < 0 || *in.Duration > maxSeconds {
+			return p, errors.New("invalid duration: seconds from 0")
+		}
+		p.duration = time.Duration(math.Round(*in.Duration*1e6)) * time.Microsecond
+	}
+	if in.Body != nil {
+		p.body = []byte(*in.Body)
+	}
+	return p, nil
+}
+
+// plainJSON says in plain words why a line is not taken.
+func plainJSON(err error) error {
+	var wrong *json.UnmarshalTypeError
+	switch {
+	case errors.As(err, &wrong) && wrong.Field == "":
+		return errors.New("not a JSON object")
+	case errors.As(err, &wrong):
+		return fmt.Errorf("%s must not be a %s", wrong.Field, wrong.Value)
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
+		return errors.New("not valid JSON: it ends early")
+	}
+	if text, ok := strings.CutPrefix(err.Error(), "json: "); ok {
+		return errors.New(text)
+	}
+	return fmt.Errorf("not valid JSON: %w", err)
+}
