@@ -106,6 +106,32 @@ func TestWithoutReceiversNothingWaits(t *testing.T) {
 	}
 }
 
+// A process that fans out one message of an incident is slow; another one must not show a later message before it.
+func TestFanningOutKeepsTheOrder(t *testing.T) {
+	s := newBundle(t)
+	incident := uuid.New()
+	first := s.say(s.a, incident, alert.TypeOpened)
+	slow, err := s.pool.Begin(s.ctx)
+	s.must(err)
+	_, err = slow.Exec(s.ctx, `select from outbox where id = $1 for update`, first)
+	s.must(err)
+	second := s.say(s.a, incident, alert.TypeResolved)
+	ended := make(chan error, 1)
+	go func() {
+		_, err := s.store.FanOut(s.ctx, []string{"x"}, 10)
+		ended <- err
+	}()
+	for s.count(`select count(*) from pg_locks where not granted`) == 0 && len(ended) == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	s.wantClaim("x", false)
+	s.must(slow.Rollback(s.ctx))
+	s.must(<-ended)
+	d := s.wantClaim("x", false, first)[0]
+	s.record(d, 200, "", 0)
+	s.wantClaim("x", false, second)
+}
+
 func TestALeaseKeepsOthersAway(t *testing.T) {
 	s := newBundle(t)
 	id := s.say(s.a, uuid.New(), alert.TypeOpened)
@@ -234,7 +260,7 @@ func TestBacklogs(t *testing.T) {
 	for range 3 {
 		s.say(s.a, uuid.New(), alert.TypeOpened)
 	}
-	s.exec(`update outbox set created_at = '2026-01-01' where id = (select min(id) from outbox)`)
+	s.exec(`update outbox set created_at = '2026-01-01 00:00+00' where id = (select min(id) from outbox)`)
 	s.fanOut("gone", "x")
 	ds := s.claim("x", false)
 	s.record(ds[0], 200, "", 0)
@@ -242,18 +268,12 @@ func TestBacklogs(t *testing.T) {
 	s.claim("x", true)
 	got, err := s.store.Backlogs(s.ctx)
 	s.must(err)
-	if len(got) != 2 {
-		t.Fatalf("%+v", got)
-	}
 	want := []alert.Backlog{
-		{Receiver: "gone", Waiting: 3, Oldest: time.Date(2026, 1, 1, 3, 30, 0, 0, time.UTC)},
+		{Receiver: "gone", Waiting: 3, Oldest: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)},
 		{Receiver: "x", Waiting: 2, Retrying: 2, Attempts: 2, Oldest: ds[1].CreatedAt},
 	}
-	if diff := cmp.Diff(want[1], got[1]); diff != "" {
+	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
-	}
-	if got[0].Waiting != 3 || got[0].Retrying != 0 || got[0].Oldest.Year() > 2026 || got[0].Oldest.After(ds[0].CreatedAt.Add(-time.Hour)) && got[0].Oldest.Month() != time.January {
-		t.Errorf("%+v", got[0])
 	}
 }
 
