@@ -1,0 +1,139 @@
+package disklog
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/tokiflow/tokiflow/core/record"
+	"github.com/tokiflow/tokiflow/infra/eventlog"
+)
+
+// reader is an eventlog.Reader of one partition. It reads segment files beside the appends and never waits for them.
+type reader struct {
+	p     *partition
+	limit int    // records of a batch
+	next  int64  // offset of the next record to hand over
+	index uint64 // entry that holds it
+
+	handed *int64 // the highest offset behind a record handed over, for the group
+
+	ahead []record.Entry // of an entry that did not fit into the last batch
+	recs  []record.Entry
+	arena []byte // what the values share memory with
+}
+
+// reader opens the partition for reading. lossAfter is the highest offset that a consumer of this log can have come to:
+// one above it has read records that the log has lost.
+func (p *partition) reader(offset, lossAfter int64, limit int) (*reader, error) {
+	end, last, closed := p.tip.get()
+	if closed {
+		return nil, eventlog.ErrClosed
+	}
+	if offset > lossAfter {
+		return nil, &eventlog.OffsetError{Wanted: offset, Next: lossAfter, Reason: eventlog.ErrBeyondEnd}
+	}
+	r := &reader{p: p, limit: limit, next: offset, index: last + 1}
+	if offset == end {
+		return r, nil
+	}
+	err := p.withChain(func(c *chain) error {
+		var err error
+		if r.index, err = p.find(c, offset); err != nil {
+			return err
+		}
+		h, err := p.head(c, r.index)
+		if err == nil && offset < h.base {
+			return &eventlog.OffsetError{Wanted: offset, Next: h.base, Reason: eventlog.ErrTrimmed}
+		}
+		return err
+	})
+	return r, err
+}
+
+// withChain calls f with the chain, which stays open until it returns.
+func (p *partition) withChain(f func(c *chain) error) error {
+	p.chainMu.RLock()
+	defer p.chainMu.RUnlock()
+	if p.chain == nil {
+		return eventlog.ErrClosed
+	}
+	return f(p.chain)
+}
+
+// Close lets the reader go.
+func (r *reader) Close() error { return nil }
+
+// Next is eventlog.Reader's.
+func (r *reader) Next(ctx context.Context, wait time.Duration) ([]record.Entry, bool, error) {
+	if end, _, closed := r.p.tip.get(); !closed && end == r.next {
+		t := time.NewTimer(wait)
+		defer t.Stop()
+		select {
+		case <-ctx.Done():
+			return nil, false, ctx.Err()
+		case <-t.C:
+			return nil, true, nil
+		case <-r.p.tip.wait(end):
+		}
+	}
+	end, last, closed := r.p.tip.get()
+	if closed {
+		return nil, false, eventlog.ErrClosed
+	}
+	if err := r.fill(last); err != nil {
+		return nil, false, err
+	}
+	return r.recs, r.next == end, nil
+}
+
+// fill collects a batch of the entries up to last.
+func (r *reader) fill(last uint64) error {
+	r.recs = append(r.recs[:0], r.ahead...)
+	r.ahead = nil
+	if len(r.recs) == 0 {
+		r.arena = r.arena[:0]
+		if cap(r.arena) > keepBuffer {
+			r.arena = nil
+		}
+	}
+	for r.index <= last && len(r.recs) < r.limit && len(r.arena) < eventlog.MaxBatchBytes {
+		if err := r.p.withChain(r.take); err != nil {
+			return err
+		}
+		r.index++
+	}
+	if len(r.recs) > r.limit {
+		r.recs, r.ahead = r.recs[:r.limit], r.recs[r.limit:]
+	}
+	if n := len(r.recs); n > 0 {
+		r.next = r.recs[n-1].Offset + 1
+		*r.handed = max(*r.handed, r.next)
+	}
+	return nil
+}
+
+// take appends the records of the entry r.index from r.next on.
+func (r *reader) take(c *chain) error {
+	expected := r.next
+	if n := len(r.recs); n > 0 {
+		expected = r.recs[n-1].Offset + 1
+	}
+	return c.get(r.index, func(entry []byte) error {
+		start, n := len(r.arena), len(r.recs)
+		r.arena = append(r.arena, entry...)
+		recs, err := parseEntry(r.recs, r.arena[start:], r.p.seed)
+		if err != nil {
+			return fmt.Errorf("entry %d, which should hold offset %d: %w", r.index, expected, err)
+		}
+		skip := 0 // a reader may begin in the middle of an entry
+		if n == 0 {
+			skip = int(expected - recs[0].Offset)
+		}
+		if skip < 0 || skip >= len(recs)-n || recs[n+skip].Offset != expected {
+			return fmt.Errorf("entry %d holds offset %d instead of %d: %w", r.index, recs[n].Offset, expected, errDamaged)
+		}
+		r.recs = append(recs[:n], recs[n+skip:]...)
+		return nil
+	})
+}
