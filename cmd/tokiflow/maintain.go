@@ -1,0 +1,88 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"runtime/debug"
+)
+
+type migrateCmd struct {
+	databaseFlags `embed:""`
+	loggingFlags  `embed:""`
+}
+
+// Help is shown by migrate --help.
+func (migrateCmd) Help() string {
+	return `serve does the same when it starts; migrate is for those who want it as a step of its own, before several processes start.
+
+Examples:
+
+    tokiflow migrate --database-url postgres://tokiflow@db/tokiflow
+    DATABASE_URL=postgres://tokiflow@db/tokiflow tokiflow migrate`
+}
+
+// Run migrates and leaves.
+func (m *migrateCmd) Run(context.Context, environment) error {
+	return errors.New("migrate: not wired yet")
+}
+
+type doctorCmd struct {
+	Listen        string `default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Address the server is to listen on." group:"http"`
+	BaseURL       string `placeholder:"URL" help:"Address under which clients reach the server." group:"http"`
+	databaseFlags `embed:""`
+	kafkaFlags    `embed:""`
+	loggingFlags  `embed:""`
+}
+
+// Help is shown by doctor --help.
+func (doctorCmd) Help() string {
+	return `It takes the options of serve, and the same environment variables, changes nothing, and prints one line for each thing it looked at. It leaves with status 1 if the server would not run.
+
+Examples:
+
+    tokiflow doctor
+    tokiflow doctor --kafka-brokers k1:9092 --database-url postgres://tokiflow@db/tokiflow`
+}
+
+// Run looks and reports.
+func (d *doctorCmd) Run(context.Context, environment) error {
+	return errors.New("doctor: not wired yet")
+}
+
+type versionCmd struct{}
+
+// Help is shown by version --help.
+func (versionCmd) Help() string {
+	return `Example:
+
+    tokiflow version`
+}
+
+// Run prints the version the Go toolchain has written into the binary.
+func (versionCmd) Run(e environment) error {
+	_, err := fmt.Fprintf(e.stdout, "tokiflow %s %s %s/%s\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	return err
+}
+
+// version is the module's version where the binary was built from a tag, else the commit, else "unknown".
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	if v := info.Main.Version; v != "" && v != "(devel)" {
+		return v
+	}
+	revision, dirty := "unknown", ""
+	for _, s := range info.Settings {
+		switch {
+		case s.Key == "vcs.revision" && len(s.Value) >= 12:
+			revision = s.Value[:12]
+		case s.Key == "vcs.modified" && s.Value == "true":
+			dirty = "+changes"
+		}
+	}
+	return revision + dirty
+}
