@@ -17,6 +17,7 @@ func (m *machine) control(c Control) {
 		return
 	}
 	m.s.Version = c.Version
+	c.At = latest(c.At, m.s.Since, m.s.LastPing.At)
 	switch c.Action {
 	case record.Configure:
 		m.configure(c)

@@ -60,6 +60,7 @@ func Next(id uuid.UUID, r *Rules, s State, e Event) (State, Effects) {
 		m.drain(e.Judged)
 		m.control(*e.Control)
 	case e.Gap != nil:
+		m.drain(e.Judged)
 		m.gap(*e.Gap)
 	}
 	m.drain(e.Judged)
@@ -74,7 +75,8 @@ func (s *State) Timer() time.Time {
 	var t time.Time
 	if s.expecting() {
 		t = s.Deadline
-		if s.Status == Up && s.Due.Before(t) {
+		// A monitor that went up behind the due moment (the end of an older run) is not late for it any more.
+		if s.Status == Up && s.Due.Before(t) && s.Due.After(s.Since) {
 			t = s.Due
 		}
 	}

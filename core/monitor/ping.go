@@ -24,12 +24,24 @@ func (m *machine) ping(p Ping) {
 	if m.s.Status == Paused && (m.rules.Config.ManualResume || p.Kind == record.Start) {
 		return
 	}
+	// The log's order counts: where a ping's stamp, by another process's clock, lies before what was applied already, it
+	// happened right after that.
+	p.At = latest(p.At, m.s.Since, m.s.LastPing.At)
 	m.s.LastPing = LastPing{At: p.At, Kind: p.Kind, ExitCode: p.ExitCode, Output: p.Output}
 	if p.Kind == record.Start {
 		m.start(p)
 		return
 	}
 	m.finish(p)
+}
+
+func latest(t time.Time, others ...time.Time) time.Time {
+	for _, o := range others {
+		if o.After(t) {
+			t = o
+		}
+	}
+	return t
 }
 
 func (m *machine) start(p Ping) {
