@@ -74,6 +74,7 @@ create table transitions (
     at                  timestamptz not null,
     org_id              uuid not null,
     monitor_id          uuid not null,
+    id                  bigint generated always as identity, -- tells the order of those of one instant
     seconds_in_previous double precision not null, -- in from_status, without the gaps
     from_status         text not null,             -- core/monitor.Status
     to_status           text not null,

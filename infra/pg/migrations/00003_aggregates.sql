@@ -179,8 +179,9 @@ declare
                count(*) filter (where from_status = 'down' and to_status <> 'down') as recoveries,
                count(*) as transitions,
                min(at) as first_at,
-               (array_agg(from_status order by at))[1] as first_status,
-               (array_agg(seconds_in_previous order by at))[1] as first_seconds
+               max(at) as last_at,
+               (array_agg(from_status order by at, id))[1] as first_status,
+               (array_agg(seconds_in_previous order by at, id))[1] as first_seconds
         from transitions %s group by 1, 2, 3 $q$;
     r record;
 begin
@@ -200,10 +201,10 @@ begin
         end if;
     end loop;
     if tokiflow_level() = 'community' then
-        -- Never the bucket that is still filling: later rows of it would be hidden until the next refresh.
-        perform add_continuous_aggregate_policy('runs_hourly', interval '30 days', interval '1 hour', interval '30 minutes');
-        perform add_continuous_aggregate_policy('runs_daily', interval '30 days', interval '1 hour', interval '1 hour');
-        perform add_continuous_aggregate_policy('availability_daily', interval '30 days', interval '1 hour', interval '1 hour');
+        -- A bucket is refreshed when it has ended a while ago: what is written into it later is hidden until the next refresh.
+        perform add_continuous_aggregate_policy('runs_hourly', interval '30 days', interval '15 minutes', interval '15 minutes');
+        perform add_continuous_aggregate_policy('runs_daily', interval '30 days', interval '15 minutes', interval '30 minutes');
+        perform add_continuous_aggregate_policy('availability_daily', interval '30 days', interval '15 minutes', interval '30 minutes');
         alter materialized view runs_hourly set (timescaledb.enable_columnstore = true, timescaledb.segmentby = 'org_id, monitor_id');
         call add_columnstore_policy('runs_hourly', after => interval '90 days');
     end if;

@@ -23,7 +23,7 @@ import (
 	"github.com/tokiflow/tokiflow/infra/pg/embedded"
 )
 
-// Cluster is a private server without durability, for tests.
+// Cluster is a private server for tests. What it has committed outlives Kill, but not a crash of the machine.
 type Cluster struct {
 	bin      embedded.Binaries
 	account  *embedded.Account
@@ -114,7 +114,7 @@ func (c *Cluster) Start() error {
 	}
 	defer logFile.Close()
 	args := []string{"-D", c.data(), "-k", c.dir, "-c", "listen_addresses=", "-c", "fsync=off", "-c", "full_page_writes=off",
-		"-c", "synchronous_commit=off", "-c", "max_connections=400", "-c", "timezone=Canada/Newfoundland", "-c", "jit=off",
+		"-c", "max_connections=400", "-c", "timezone=Canada/Newfoundland", "-c", "jit=off",
 		"-c", "shared_buffers=64MB", "-c", "max_wal_size=2GB"}
 	for _, s := range c.settings {
 		args = append(args, "-c", s)

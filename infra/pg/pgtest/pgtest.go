@@ -68,7 +68,7 @@ type source struct {
 
 	once     sync.Once
 	own      *Cluster // nil on a server that is not ours; held, for its watchdog ends it when it is garbage
-	admin    string // URL of its database postgres
+	admin    string   // URL of its database postgres
 	template string
 	err      error
 }
@@ -93,7 +93,7 @@ func startMain(ctx context.Context) (string, *Cluster, error) {
 	if err != nil {
 		return "", nil, fmt.Errorf("%w: PostgreSQL %d or newer (TOKIFLOW_TEST_DATABASE_URL, TOKIFLOW_TEST_POSTGRES_BIN): %w", errAbsent, embedded.MinMajor, err)
 	}
-	c, err := newCluster(bin, nil)
+	c, err := newCluster(bin, []string{"synchronous_commit=off"})
 	if err != nil {
 		return "", nil, err
 	}
@@ -111,7 +111,7 @@ func startTimescale(licence string) func(context.Context) (string, *Cluster, err
 		}
 		// No background workers: tests refresh when they want to, and nothing holds a connection to the template.
 		c, err := newCluster(bin, []string{
-			"shared_preload_libraries=timescaledb", "timescaledb.license=" + licence,
+			"synchronous_commit=off", "shared_preload_libraries=timescaledb", "timescaledb.license=" + licence,
 			"timescaledb.telemetry_level=off", "timescaledb.max_background_workers=0",
 		})
 		if err != nil {

@@ -1,0 +1,216 @@
+package tsdb
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/tokiflow/tokiflow/core/logclock"
+	"github.com/tokiflow/tokiflow/core/record"
+	"github.com/tokiflow/tokiflow/infra/pg"
+)
+
+// Consumer is the writer's name among the consumers of the log.
+const Consumer = "tsdb"
+
+// When a partition's rows are written: at once after a pause, so that a lone ping is soon seen; else when they are many, big
+// or old enough that a transaction is worth it.
+const (
+	flushRows    = 5_000
+	flushBytes   = 4 << 20
+	flushAfter   = 200 * time.Millisecond
+	offsetsAfter = 5 * time.Second // without rows: markers were read
+)
+
+// Writer brings pings from the log into the table pings, each once: rows and offset are one transaction, and what a producer
+// wrote twice is known by the log's clock. It is a consumer of infra/eventlog, which calls it from one goroutine for each
+// partition. It is safe for concurrent use by different partitions.
+type Writer struct {
+	pool    *pgxpool.Pool
+	logID   string
+	logger  *slog.Logger
+	metrics writerMetrics
+	now     func() time.Time // only to pace transactions
+
+	mu    sync.Mutex
+	parts map[int]*part
+}
+
+// part is what is read and not yet written of one partition.
+type part struct {
+	pos       pg.Position
+	clock     logclock.Clock
+	next      int64 // offset behind the last record read
+	committed int64
+	flushed   time.Time
+	rows      copyRows
+	malformed int // in a row
+}
+
+// NewWriter makes a writer for the log of that identity. Its metrics go to reg; nil: nowhere.
+func NewWriter(pool *pgxpool.Pool, logID string, logger *slog.Logger, reg prometheus.Registerer) *Writer {
+	return &Writer{
+		pool: pool, logID: logID, logger: logger, metrics: newWriterMetrics(reg), now: time.Now, parts: map[int]*part{},
+	}
+}
+
+// Assigned takes the partition, so that whoever had it can write no more, and returns where to read on.
+func (w *Writer) Assigned(ctx context.Context, partition int) (int64, error) {
+	pos, err := pg.Acquire(ctx, w.pool, w.logID, Consumer, partition)
+	if err != nil {
+		return 0, err
+	}
+	p := &part{pos: pos, next: pos.Offset, committed: pos.Offset}
+	if err := json.Unmarshal(pos.Clock, &p.clock); err != nil {
+		return 0, fmt.Errorf("clock of partition %d of %s: %w", partition, Consumer, err)
+	}
+	p.rows.begin()
+	w.mu.Lock()
+	w.parts[partition] = p
+	w.mu.Unlock()
+	return pos.Offset, nil
+}
+
+// Revoked drops what is read and not written: whoever has the partition next reads it again.
+func (w *Writer) Revoked(partition int) {
+	w.mu.Lock()
+	delete(w.parts, partition)
+	w.mu.Unlock()
+}
+
+// Batch takes records in order. After an error, which wraps pg.ErrFenced where the partition has become another's, the
+// partition must be assigned anew. A record that cannot be read is counted, logged and passed over.
+func (w *Writer) Batch(ctx context.Context, partition int, recs []record.Entry, _ bool) error {
+	w.mu.Lock()
+	p := w.parts[partition]
+	w.mu.Unlock()
+	if p == nil {
+		return fmt.Errorf("partition %d is not assigned", partition)
+	}
+	for i := range recs {
+		if err := w.take(ctx, p, &recs[i]); err != nil {
+			return err
+		}
+		if p.rows.rows >= flushRows || len(p.rows.buf) >= flushBytes {
+			if err := w.flush(ctx, p); err != nil {
+				return err
+			}
+		}
+	}
+	waited := w.now().Sub(p.flushed)
+	if p.rows.rows > 0 && waited >= flushAfter || p.next > p.committed && waited >= offsetsAfter {
+		return w.flush(ctx, p)
+	}
+	return nil
+}
+
+// take reads one record. The only error is an offset that does not go forward: what is committed would be a lie.
+func (w *Writer) take(ctx context.Context, p *part, e *record.Entry) error {
+	if e.Offset < p.next {
+		return fmt.Errorf("partition %d: offset %d follows %d", p.pos.Partition, e.Offset, p.next-1)
+	}
+	p.next = e.Offset + 1
+	h, fresh, err := p.clock.Observe(e.Value)
+	if err == nil && !fresh {
+		w.metrics.duplicates.Inc()
+		return nil
+	}
+	if err == nil && h.Type != record.TypePing {
+		return nil
+	}
+	var ping record.Ping
+	if err == nil {
+		ping, err = record.ParsePing(e.Value)
+	}
+	if err == nil && !storable(ping.At) {
+		err = fmt.Errorf("%w: received in the year %d", record.ErrMalformed, ping.At.Year())
+	}
+	if err != nil {
+		w.metrics.malformed.Inc()
+		if p.malformed++; p.malformed == 1 {
+			w.logger.ErrorContext(ctx, "record cannot be read, passing over it and those like it that follow",
+				"log", w.logID, "partition", p.pos.Partition, "offset", e.Offset, "error", err)
+		}
+		return nil
+	}
+	if p.malformed > 0 {
+		w.logger.InfoContext(ctx, "records can be read again",
+			"log", w.logID, "partition", p.pos.Partition, "offset", e.Offset, "passed_over", p.malformed)
+		p.malformed = 0
+	}
+	p.rows.add(&ping)
+	return nil
+}
+
+// flush writes rows, offset and clock in one transaction.
+func (w *Writer) flush(ctx context.Context, p *part) error {
+	clock, err := json.Marshal(&p.clock)
+	if err != nil {
+		return fmt.Errorf("clock of partition %d: %w", p.pos.Partition, err)
+	}
+	begun := w.now()
+	err = pgx.BeginFunc(ctx, w.pool, func(tx pgx.Tx) error {
+		// First, so that nothing is copied in vain by who has lost the partition.
+		if err := pg.Commit(ctx, tx, p.pos, p.next, clock); err != nil {
+			return err
+		}
+		if p.rows.rows == 0 {
+			return nil
+		}
+		tag, err := tx.Conn().PgConn().CopyFrom(ctx, bytes.NewReader(p.rows.end()), copyPings)
+		if err != nil {
+			return fmt.Errorf("copy %d pings of partition %d: %w", p.rows.rows, p.pos.Partition, err)
+		}
+		if n := tag.RowsAffected(); n != int64(p.rows.rows) {
+			return fmt.Errorf("copy %d pings of partition %d: %d were taken", p.rows.rows, p.pos.Partition, n)
+		}
+		return nil
+	})
+	if err != nil {
+		if errors.Is(err, pg.ErrFenced) {
+			w.metrics.fenced.Inc()
+		}
+		return err
+	}
+	done := w.now()
+	w.metrics.seconds.Observe(done.Sub(begun).Seconds())
+	w.metrics.rows.Add(float64(p.rows.rows))
+	p.committed, p.flushed = p.next, done
+	p.rows.begin()
+	return nil
+}
+
+type writerMetrics struct {
+	rows, duplicates, malformed, fenced prometheus.Counter
+	seconds                             prometheus.Histogram
+}
+
+func newWriterMetrics(reg prometheus.Registerer) writerMetrics {
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
+	}
+	m := writerMetrics{
+		rows:       counter("tokiflow_tsdb_pings_total", "Pings written to the database."),
+		duplicates: counter("tokiflow_tsdb_duplicate_records_total", "Records of the log that a producer had written twice."),
+		malformed:  counter("tokiflow_tsdb_malformed_records_total", "Records of the log that could not be read."),
+		fenced:     counter("tokiflow_tsdb_fenced_total", "Transactions given up because the partition had become another's."),
+		seconds: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "tokiflow_tsdb_write_seconds", Help: "How long the transaction of one batch took.",
+			Buckets:                     []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
+			NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 100,
+		}),
+	}
+	if reg != nil {
+		reg.MustRegister(m.rows, m.duplicates, m.malformed, m.fenced, m.seconds)
+	}
+	return m
+}
