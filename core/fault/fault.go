@@ -15,6 +15,7 @@ const (
 	Unauthenticated Code = "unauthenticated" // the key is missing, unknown or revoked
 	Forbidden       Code = "forbidden"       // the key lacks a scope
 	Invalid         Code = "invalid"         // what was sent cannot be accepted
+	Unavailable     Code = "unavailable"     // something it needs cannot be reached; trying again later may help
 )
 
 // Error is a fault that may be told.
@@ -49,6 +50,15 @@ func CodeOf(err error) Code {
 	var f *Error
 	if errors.As(err, &f) {
 		return f.Code
+	}
+	return ""
+}
+
+// MessageOf is the message of the first fault in err's chain; "" where there is none.
+func MessageOf(err error) string {
+	var f *Error
+	if errors.As(err, &f) {
+		return f.Message
 	}
 	return ""
 }

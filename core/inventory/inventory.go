@@ -48,6 +48,14 @@ type Monitor struct {
 	UpdatedAt  time.Time // of the configuration or the key
 }
 
+// NewMonitor is a monitor to be made.
+type NewMonitor struct {
+	Project tenant.ProjectID
+	Config  monitor.Config
+	// FreeSlug says that the slug is only a wish: where it is taken in the project, a number is put behind it.
+	FreeSlug bool
+}
+
 // MonitorFilter narrows a list of monitors; a zero field does not.
 type MonitorFilter struct {
 	Statuses []monitor.Status

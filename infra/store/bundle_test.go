@@ -89,7 +89,7 @@ func hourly(t *testing.T, name string) monitor.Config {
 
 func (s *bundle) create(o owner, name string) inventory.Monitor {
 	s.t.Helper()
-	m, err := s.store.CreateMonitor(s.ctx, o.org, o.project, hourly(s.t, name))
+	m, err := s.store.CreateMonitor(s.ctx, o.org, inventory.NewMonitor{Project: o.project, Config: hourly(s.t, name)})
 	s.must(err)
 	return m
 }

@@ -18,10 +18,17 @@ import (
 
 // CreateMonitor makes a monitor of a valid configuration, with a fresh id and ping key. A project that the organisation
 // has not is ErrNotFound. It takes pings once its control record is drained.
-func (s *Store) CreateMonitor(ctx context.Context, org tenant.OrgID, project tenant.ProjectID, c monitor.Config) (inventory.Monitor, error) {
+func (s *Store) CreateMonitor(ctx context.Context, org tenant.OrgID, n inventory.NewMonitor) (inventory.Monitor, error) {
 	var m inventory.Monitor
+	c := n.Config
 	err := s.inTx(ctx, "create monitor", func(q *db.Queries) error {
-		id, _, err := insertMonitor(ctx, q, org, project, c)
+		var err error
+		if n.FreeSlug && c.Slug != "" {
+			if c.Slug, err = freeSlug(ctx, q, org, n.Project, c.Slug); err != nil {
+				return err
+			}
+		}
+		id, _, err := insertMonitor(ctx, q, org, n.Project, c)
 		if err != nil {
 			return err
 		}

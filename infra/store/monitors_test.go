@@ -24,7 +24,7 @@ func TestAMonitorIsReadBackAsItWasWritten(t *testing.T) {
 	c := hourly(t, "Sicherung äöü 備份")
 	c.Slug, c.Tags, c.Labels = "backup", []string{"db", "prod"}, map[string]string{"team": "core"}
 	c.FailureTolerance, c.ManualResume = 2, true
-	m, err := s.store.CreateMonitor(s.ctx, s.a.org, s.a.project, c)
+	m, err := s.store.CreateMonitor(s.ctx, s.a.org, inventory.NewMonitor{Project: s.a.project, Config: c})
 	s.must(err)
 	if d := cmp.Diff(c, m.Config); d != "" {
 		t.Error(d)
@@ -162,7 +162,7 @@ func TestMonitorFilters(t *testing.T) {
 	make := func(p tenant.ProjectID, name, slug string, tags ...string) inventory.Monitor {
 		c := hourly(t, name)
 		c.Slug, c.Tags = slug, tags
-		m, err := s.store.CreateMonitor(s.ctx, s.a.org, p, c)
+		m, err := s.store.CreateMonitor(s.ctx, s.a.org, inventory.NewMonitor{Project: p, Config: c})
 		s.must(err)
 		return m
 	}
@@ -203,7 +203,7 @@ func TestMonitorFilters(t *testing.T) {
 func TestAnotherOrganisationsMonitorIsNotFound(t *testing.T) {
 	s := newBundle(t)
 	m := s.create(s.a, "m")
-	_, err := s.store.CreateMonitor(s.ctx, s.b.org, s.a.project, hourly(t, "intruder"))
+	_, err := s.store.CreateMonitor(s.ctx, s.b.org, inventory.NewMonitor{Project: s.a.project, Config: hourly(t, "intruder")})
 	errs := map[string]error{"create": err}
 	_, errs["read"] = s.store.Monitor(s.ctx, s.b.org, m.ID)
 	_, errs["update"] = s.store.UpdateMonitor(s.ctx, s.b.org, m.ID, func(c monitor.Config) (monitor.Config, error) { return c, nil })
@@ -281,7 +281,7 @@ func TestCreateBySlug(t *testing.T) {
 	}
 	twin := hourly(t, "twin")
 	twin.Slug = "etl-1"
-	_, err = s.store.CreateMonitor(s.ctx, s.a.org, s.a.project, twin)
+	_, err = s.store.CreateMonitor(s.ctx, s.a.org, inventory.NewMonitor{Project: s.a.project, Config: twin})
 	s.must(err)
 	if got, err := s.store.CreateBySlug(s.ctx, s.a.org, s.a.project, "etl-1"); !errors.Is(err, store.ErrAmbiguousSlug) || got != (tenant.PingTarget{}) {
 		t.Errorf("two share it: %v, %v", got, err)
@@ -291,4 +291,40 @@ func TestCreateBySlug(t *testing.T) {
 			t.Errorf("slug %q was taken", bad)
 		}
 	}
+}
+
+func TestASlugThatIsAWishIsNeverTakenTwice(t *testing.T) {
+	s := newBundle(t)
+	s.createWithSlug("backup-2")
+	const callers = 6
+	var wg sync.WaitGroup
+	slugs := make([]string, callers)
+	for i := range callers {
+		wg.Go(func() {
+			c := hourly(t, "backup")
+			c.Slug = "backup"
+			m, err := s.store.CreateMonitor(s.ctx, s.a.org, inventory.NewMonitor{Project: s.a.project, Config: c, FreeSlug: true})
+			if err != nil {
+				t.Error(err)
+			}
+			slugs[i] = m.Config.Slug
+		})
+	}
+	wg.Wait()
+	slices.Sort(slugs)
+	if want := []string{"backup", "backup-3", "backup-4", "backup-5", "backup-6", "backup-7"}; !slices.Equal(slugs, want) {
+		t.Errorf("slugs %v, want %v", slugs, want)
+	}
+	if m := s.createWithSlug("backup"); m.Config.Slug != "backup" {
+		t.Errorf("a slug asked for became %q", m.Config.Slug)
+	}
+}
+
+func (s *bundle) createWithSlug(slug string) inventory.Monitor {
+	s.t.Helper()
+	c := hourly(s.t, "m")
+	c.Slug = slug
+	m, err := s.store.CreateMonitor(s.ctx, s.a.org, inventory.NewMonitor{Project: s.a.project, Config: c})
+	s.must(err)
+	return m
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
+	"strconv"
 
 	"github.com/tokiflow/tokiflow/core/fault"
 	"github.com/tokiflow/tokiflow/core/monitor"
@@ -50,4 +52,21 @@ func (s *Store) CreateBySlug(ctx context.Context, org tenant.OrgID, project tena
 		return tenant.PingTarget{}, err
 	}
 	return target, err
+}
+
+// freeSlug is the slug wanted, or where it is taken the first of slug-2, slug-3, … that is free. Whoever else wants one
+// waits until this transaction ends.
+func freeSlug(ctx context.Context, q *db.Queries, org tenant.OrgID, project tenant.ProjectID, wanted string) (string, error) {
+	if err := q.LockSlug(ctx, db.LockSlugParams{ProjectID: project.String(), Slug: wanted}); err != nil {
+		return "", err
+	}
+	have, err := q.SlugsLike(ctx, db.SlugsLikeParams{OrgID: org, ProjectID: project, Prefix: wanted})
+	if err != nil {
+		return "", err
+	}
+	slug := wanted
+	for n := 2; slices.Contains(have, slug); n++ {
+		slug = wanted + "-" + strconv.Itoa(n)
+	}
+	return slug, nil
 }

@@ -7,8 +7,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/tokiflow/tokiflow/core/fault"
@@ -40,7 +44,8 @@ func (s *Store) inTx(ctx context.Context, what string, f func(q *db.Queries) err
 	return wrap(what, err)
 }
 
-// wrap says what was being done when err came; no rows become ErrNotFound, and a fault stays as it is.
+// wrap says what was being done when err came; no rows become ErrNotFound, a fault stays as it is, and a database that is
+// not there becomes a fault, so that the caller's side is told to come again.
 func wrap(what string, err error) error {
 	if err == nil {
 		return nil
@@ -51,5 +56,22 @@ func wrap(what string, err error) error {
 	if fault.CodeOf(err) != "" {
 		return err
 	}
-	return fmt.Errorf("store: %s: %w", what, err)
+	err = fmt.Errorf("store: %s: %w", what, err)
+	if unreachable(err) {
+		return &fault.Error{Code: fault.Unavailable, Message: "the database cannot be reached, try again", Err: err}
+	}
+	return err
+}
+
+// unreachable tells a database that cannot be reached, is starting or stopping, or has no connection left from one that
+// answered with an error.
+func unreachable(err error) bool {
+	var answered *pgconn.PgError
+	if errors.As(err, &answered) {
+		class := answered.Code[:min(len(answered.Code), 3)]
+		return class == "57P" || class == "533" || strings.HasPrefix(class, "08")
+	}
+	var refused *pgconn.ConnectError
+	var network net.Error
+	return errors.As(err, &refused) || errors.As(err, &network) || errors.Is(err, io.ErrUnexpectedEOF) || pgconn.SafeToRetry(err)
 }

@@ -134,7 +134,7 @@ func TestALostConnectionEndsTheWatchAndTheNextBeginsWithEverything(t *testing.T)
 	var m inventory.Monitor
 	for {
 		var err error
-		if m, err = s.store.CreateMonitor(s.ctx, s.a.org, s.a.project, hourly(t, "meanwhile")); err == nil {
+		if m, err = s.store.CreateMonitor(s.ctx, s.a.org, inventory.NewMonitor{Project: s.a.project, Config: hourly(t, "meanwhile")}); err == nil {
 			break
 		}
 		if s.ctx.Err() != nil { // the pool drops the other connections that were cut

@@ -9,6 +9,10 @@ returning created_at;
 -- @sqlc-vet-disable tenant
 select pg_advisory_xact_lock(hashtextextended('tokiflow/slug/' || @project_id::text || '/' || @slug::text, 0));
 
+-- name: SlugsLike :many
+select slug from monitors
+where org_id = @org_id and project_id = @project_id and starts_with(slug, @prefix::text);
+
 -- name: MonitorsBySlug :many
 select id, org_id, project_id, ping_key, slug from monitors
 where org_id = @org_id and project_id = @project_id and slug = @slug

@@ -357,6 +357,37 @@ func (q *Queries) SetPingKey(ctx context.Context, arg SetPingKeyParams) (int64, 
 	return result.RowsAffected(), nil
 }
 
+const slugsLike = `-- name: SlugsLike :many
+select slug from monitors
+where org_id = $1 and project_id = $2 and starts_with(slug, $3::text)
+`
+
+type SlugsLikeParams struct {
+	OrgID     tenant.OrgID
+	ProjectID tenant.ProjectID
+	Prefix    string
+}
+
+func (q *Queries) SlugsLike(ctx context.Context, arg SlugsLikeParams) ([]string, error) {
+	rows, err := q.db.Query(ctx, slugsLike, arg.OrgID, arg.ProjectID, arg.Prefix)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []string{}
+	for rows.Next() {
+		var slug string
+		if err := rows.Scan(&slug); err != nil {
+			return nil, err
+		}
+		items = append(items, slug)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const updateMonitor = `-- name: UpdateMonitor :exec
 update monitors
 set name = $1, slug = $2, tags = $3, config = $4, paused = $5, version = $6, updated_at = now()

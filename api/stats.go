@@ -1,0 +1,203 @@
+package api
+
+import (
+	"context"
+	"math"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/google/uuid"
+
+	"github.com/tokiflow/tokiflow/core/history"
+	"github.com/tokiflow/tokiflow/core/inventory"
+	"github.com/tokiflow/tokiflow/core/monitor"
+	"github.com/tokiflow/tokiflow/core/tenant"
+)
+
+// statsView are the figures of a window. A figure without a value is null.
+type statsView struct {
+	From        time.Time `json:"from"`
+	To          time.Time `json:"to"`
+	UpSeconds   float64   `json:"up_seconds"`
+	DownSeconds float64   `json:"down_seconds"`
+	Uptime      *float64  `json:"uptime" doc:"up / (up + down), 0 to 1. Time that could not be observed, or in which the monitor was new or paused, is in neither."`
+	Failures    int64     `json:"failures" doc:"Changes to down."`
+	Recoveries  int64     `json:"recoveries" doc:"Changes from down to up."`
+	MTBFSeconds *float64  `json:"mtbf_seconds" doc:"Mean time between failures."`
+	MTTRSeconds *float64  `json:"mttr_seconds" doc:"Mean time to recovery."`
+	HealthScore *float64  `json:"health_score" doc:"0 to 100."`
+
+	Runs     runCounts        `json:"runs"`
+	Duration distributionView `json:"duration_seconds"`
+	Lateness distributionView `json:"lateness_seconds"`
+}
+
+type runCounts struct {
+	Total     int64 `json:"total"`
+	Success   int64 `json:"success"`
+	Fail      int64 `json:"fail"`
+	Missed    int64 `json:"missed"`
+	Abandoned int64 `json:"abandoned"`
+	Unknown   int64 `json:"unknown"`
+}
+
+type distributionView struct {
+	Count  int64    `json:"count"`
+	Mean   *float64 `json:"mean"`
+	Stddev *float64 `json:"stddev" doc:"Of the sample."`
+	Min    *float64 `json:"min"`
+	Max    *float64 `json:"max"`
+	P50    *float64 `json:"p50"`
+	P95    *float64 `json:"p95"`
+	P99    *float64 `json:"p99"`
+}
+
+func viewStats(w history.Window, s history.Stats) statsView {
+	v := statsView{
+		From: w.From, To: w.To, UpSeconds: finite(s.UpSeconds), DownSeconds: finite(s.DownSeconds), Uptime: finiteOrNull(s.Uptime),
+		Failures: s.Failures, Recoveries: s.Recoveries,
+		MTBFSeconds: finiteOrNull(s.MTBFSeconds), MTTRSeconds: finiteOrNull(s.MTTRSeconds), HealthScore: finiteOrNull(s.HealthScore),
+		Runs: runCounts{
+			Success: s.Runs[monitor.Succeeded], Fail: s.Runs[monitor.Failed], Missed: s.Runs[monitor.Missed],
+			Abandoned: s.Runs[monitor.Abandoned], Unknown: s.Runs[monitor.Unknown],
+		},
+		Duration: viewDistribution(s.Duration), Lateness: viewDistribution(s.Lateness),
+	}
+	for _, n := range s.Runs {
+		v.Runs.Total += n
+	}
+	return v
+}
+
+func viewDistribution(d *history.Distribution) distributionView {
+	if d == nil || d.Count == 0 {
+		return distributionView{}
+	}
+	return distributionView{
+		Count: d.Count, Mean: finiteOrNull(&d.Mean), Stddev: finiteOrNull(&d.Stddev), Min: finiteOrNull(&d.Min), Max: finiteOrNull(&d.Max),
+		P50: finiteOrNull(&d.P50), P95: finiteOrNull(&d.P95), P99: finiteOrNull(&d.P99),
+	}
+}
+
+// finiteOrNull is null for what JSON cannot say.
+func finiteOrNull(f *float64) *float64 {
+	if f == nil || math.IsNaN(*f) || math.IsInf(*f, 0) {
+		return nil
+	}
+	v := *f
+	return &v
+}
+
+func (a *API) statsOperations(h huma.API) {
+	tags := []string{"Stats"}
+	const when = " From and to default to the last 30 days."
+	operation(a, h, huma.Operation{
+		OperationID: "get-monitor-stats", Method: http.MethodGet, Path: "/api/v1/monitors/{id}/stats", Tags: tags,
+		Summary: "Read a monitor's figures", Description: "Uptime, MTBF, MTTR, health, runs, durations and lateness." + when,
+	}, tenant.ScopeRead, a.monitorStats)
+	operation(a, h, huma.Operation{
+		OperationID: "get-stats", Method: http.MethodGet, Path: "/api/v1/stats", Tags: tags,
+		Summary: "Read the organisation's figures", Description: "Over all monitors together." + when,
+	}, tenant.ScopeRead, a.organisationStats)
+	operation(a, h, huma.Operation{
+		OperationID: "list-stats", Method: http.MethodGet, Path: "/api/v1/stats/monitors", Tags: tags,
+		Summary: "List the figures of every monitor", Description: "In the order of the list of monitors." + when,
+	}, tenant.ScopeRead, a.listStats)
+}
+
+const statsDefault = 30 * 24 * time.Hour
+
+// statsWindow is the span asked for, else the last 30 days, and the one up to to where only from is missing.
+func (a *API) statsWindow(s span) (history.Window, error) {
+	to := a.now().UTC().Truncate(time.Microsecond)
+	if !s.To.IsZero() {
+		to = s.To.UTC()
+	}
+	return s.window(to.Add(-statsDefault), to)
+}
+
+type monitorStatsInput struct {
+	monitorID
+	span
+}
+
+type statsOutput struct {
+	Body statsView
+}
+
+func (a *API) monitorStats(ctx context.Context, who tenant.Identity, in *monitorStatsInput) (*statsOutput, error) {
+	w, err := a.statsWindow(in.span)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := a.store.Monitor(ctx, who.Org, in.ID); err != nil {
+		return nil, err
+	}
+	all, err := a.history.MonitorStats(ctx, who.Org, w, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	return &statsOutput{Body: viewStats(w, all[in.ID])}, nil
+}
+
+type organisationStatsOutput struct {
+	Body struct {
+		Monitors int `json:"monitors" doc:"How many had any history in the window."`
+		statsView
+	}
+}
+
+func (a *API) organisationStats(ctx context.Context, who tenant.Identity, in *span) (*organisationStatsOutput, error) {
+	w, err := a.statsWindow(*in)
+	if err != nil {
+		return nil, err
+	}
+	s, err := a.history.OrganisationStats(ctx, who.Org, w)
+	if err != nil {
+		return nil, err
+	}
+	out := &organisationStatsOutput{}
+	out.Body.Monitors, out.Body.statsView = s.Monitors, viewStats(w, s)
+	return out, nil
+}
+
+type listStatsInput struct {
+	paging
+	span
+}
+
+// monitorStatsView are a monitor's figures in a list.
+type monitorStatsView struct {
+	MonitorID   uuid.UUID `json:"monitor_id" format:"uuid"`
+	MonitorName string    `json:"monitor_name"`
+	statsView
+}
+
+func (a *API) listStats(ctx context.Context, who tenant.Identity, in *listStatsInput) (*list[monitorStatsView], error) {
+	c, err := decodeCursor("stats", in.Cursor)
+	if err != nil {
+		return nil, err
+	}
+	w, err := a.statsWindow(in.span)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := a.store.Monitors(ctx, who.Org, inventory.MonitorFilter{After: c.ID, Limit: in.Limit + 1})
+	if err != nil {
+		return nil, err
+	}
+	ids := make([]uuid.UUID, 0, in.Limit)
+	for _, m := range rows[:min(len(rows), in.Limit)] {
+		ids = append(ids, m.ID)
+	}
+	all := map[uuid.UUID]history.Stats{}
+	if len(ids) > 0 {
+		if all, err = a.history.MonitorStats(ctx, who.Org, w, ids...); err != nil {
+			return nil, err
+		}
+	}
+	return page(rows, in.Limit, func(m inventory.Monitor) monitorStatsView {
+		return monitorStatsView{MonitorID: m.ID, MonitorName: m.Config.Name, statsView: viewStats(w, all[m.ID])}
+	}, func(m inventory.Monitor) cursor { return cursor{Of: "stats", ID: m.ID} })
+}
