@@ -249,8 +249,5 @@ func (b *batch) append(ctx context.Context) error {
 		})
 	}
 	wg.Wait()
-	if len(b.parts) > 0 {
-		b.g.noteAppend(ctx, failed)
-	}
 	return failed
 }

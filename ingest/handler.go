@@ -1,7 +1,6 @@
 package ingest
 
 import (
-	"context"
 	"net/http"
 	"time"
 
@@ -132,7 +131,8 @@ func (g *Ingest) record(r *http.Request, s *scratch, t *target, q *request, meth
 		Body:       g.redact(t.Org, s.body, size > int64(len(s.body))),
 	}
 	s.rec = record.AppendPing(s.rec[:0], &s.ping)
-	return id, g.append(r.Context(), t.partition, s.rec)
+	_, err = g.o.Appender.Append(r.Context(), t.partition, s.rec) // who logs its failures, once a streak
+	return id, err
 }
 
 // userAgent is what is kept of the User-Agent: some programs put a key into it.
@@ -143,26 +143,6 @@ func (g *Ingest) userAgent(r *http.Request, s *scratch) string {
 		return string(clean)
 	}
 	return ua
-}
-
-// append waits until rec is durable.
-func (g *Ingest) append(ctx context.Context, partition int, rec []byte) error {
-	_, err := g.o.Appender.Append(ctx, partition, rec)
-	g.noteAppend(ctx, err)
-	return err
-}
-
-// noteAppend logs the first failure of a streak, and its end. A client that went away is no failure of the log.
-func (g *Ingest) noteAppend(ctx context.Context, err error) {
-	if err == nil {
-		if g.refusing.Load() && g.refusing.CompareAndSwap(true, false) {
-			g.log.Info("pings are recorded again")
-		}
-		return
-	}
-	if ctx.Err() == nil && g.refusing.CompareAndSwap(false, true) {
-		g.log.Error("pings are refused with 503: the log does not take them", "err", err)
-	}
 }
 
 // redact takes secrets out of a body, and keeps it within the limit. cut says that the body went on.

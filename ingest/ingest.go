@@ -18,7 +18,6 @@ import (
 	"net/netip"
 	"regexp"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/go-chi/chi/v5"
@@ -41,7 +40,7 @@ const maxBody = 10 << 20
 // ErrLimit is what a Creator returns where the plan leaves no room for another monitor.
 var ErrLimit = errors.New("the plan's number of monitors is reached")
 
-// Appender makes records durable. Safe for concurrent use.
+// Appender makes records durable, and logs when it cannot. Safe for concurrent use.
 type Appender interface {
 	// Append returns once rec is durable in the partition. rec is the caller's again when it returned no error; after an
 	// error it may still be in use.
@@ -124,7 +123,6 @@ type Ingest struct {
 	auth     *identities
 	scratch  sync.Pool // of *scratch
 	inflate  inflaters
-	refusing atomic.Bool // the last append failed: a streak is logged once
 }
 
 // New makes an Ingest. It knows no monitor until Run runs.

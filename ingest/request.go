@@ -136,48 +136,62 @@ func checkSlug(s string) result {
 	return resultNotFound
 }
 
+// param is a parameter of the query.
+type param struct {
+	value string
+	given bool
+}
+
 // parseQuery reads the parameters; of one that is given twice the last counts, as with Healthchecks. Unknown ones are
 // ignored, so that clients may add their own against caches.
 func (q *request) parseQuery(query string, api bool) result {
-	if api {
-		q.kind = record.Success
-	}
-	state, exit, hasState, hasExit := "", "", false, false
+	var rid, duration, state, exit param
 	for query != "" {
 		var pair string
 		pair, query, _ = strings.Cut(query, "&")
 		name, value, _ := strings.Cut(pair, "=")
-		name, value = unescape(name), unescape(value)
-		ok := true
-		switch name {
+		p := param{unescape(value), true}
+		switch unescape(name) {
 		case "rid":
-			if q.rid, ok = parseUUID(value, true); !ok {
-				return resultBadUUID
-			}
+			rid = p
 		case "duration":
-			q.duration, ok = parseSeconds(value)
+			duration = p
 		case "create":
-			q.create = value == "1"
+			q.create = p.value == "1"
 		case "state":
-			state, hasState = value, true
+			state = p
 		case "exit_code":
-			exit, hasExit = value, true
+			exit = p
 		}
-		if !ok {
+	}
+	ok := true
+	if rid.given {
+		if q.rid, ok = parseUUID(rid.value, true); !ok {
+			return resultBadUUID
+		}
+	}
+	if duration.given {
+		if q.duration, ok = parseSeconds(duration.value); !ok {
 			return resultBadURL
 		}
 	}
 	if !api {
 		return resultOK
 	}
-	if hasState {
+	return q.parseState(state, exit)
+}
+
+// parseState reads what /api/ping has in its query and /ping in its path.
+func (q *request) parseState(state, exit param) result {
+	q.kind = record.Success
+	if state.given {
 		var ok bool
-		if q.kind, ok = record.ParsePingKind(state); !ok {
+		if q.kind, ok = record.ParsePingKind(state.value); !ok {
 			return resultBadURL
 		}
 	}
-	if hasExit {
-		return q.setExit(exit)
+	if exit.given {
+		return q.setExit(exit.value)
 	}
 	return resultOK
 }

@@ -62,7 +62,7 @@ type cache struct {
 	seed       maphash.Seed
 	current    atomic.Pointer[index]
 	loaded     atomic.Bool
-	lostAt     atomic.Int64 // on the Ingest's clock, 0: the source is connected
+	lostAt     atomic.Int64 // on the Ingest's clock, plus 1; 0: the source is connected
 
 	mu      sync.Mutex
 	deleted []uuid.UUID // the last ones, a ring; guarded by mu
@@ -101,11 +101,11 @@ func (c *cache) whole(now time.Duration) bool {
 		return false
 	}
 	lost := c.lostAt.Load()
-	return lost == 0 || int64(now)-lost < int64(trustFor)
+	return lost == 0 || int64(now) < lost-1+int64(trustFor)
 }
 
 // lose says that the source is lost since now.
-func (c *cache) lose(now time.Duration) { c.lostAt.CompareAndSwap(0, max(1, int64(now))) }
+func (c *cache) lose(now time.Duration) { c.lostAt.CompareAndSwap(0, int64(now)+1) }
 
 // connected reports that changes come in.
 func (c *cache) connected() bool { return c.loaded.Load() && c.lostAt.Load() == 0 }
