@@ -120,7 +120,8 @@ func (c *Clock) advance() {
 			delete(c.Appenders, id)
 			continue
 		}
-		if !a.Ended && (oldest.IsZero() || a.At.Before(oldest)) {
+		// One that has sent no marker takes no pings (it only writes changes of configuration): nothing of it is waited for.
+		if !a.Ended && !a.Until.IsZero() && (oldest.IsZero() || a.At.Before(oldest)) {
 			oldest = a.At
 		}
 	}

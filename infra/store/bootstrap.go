@@ -20,7 +20,7 @@ import (
 
 // minGivenKey is the least length of an API key that was not made here: keys are kept as a plain SHA-256, which is safe
 // only for what cannot be guessed.
-const minGivenKey = 32
+const minGivenKey = 8
 
 // Names of the keys that Bootstrap makes.
 const (
