@@ -20,8 +20,8 @@ create function tokiflow_histogram_pack(entries bytea) returns bytea
     select case when length(entries) < 64 * 4 then entries else (
         select string_agg(int4send((bucket << 21) | least(n - part * 2097151, 2097151)::integer), ''::bytea order by bucket)
         from (select entry >> 21 as bucket, sum(entry & 2097151) as n
-              from (select get_byte(entries, i) << 24 | get_byte(entries, i + 1) << 16
-                           | get_byte(entries, i + 2) << 8 | get_byte(entries, i + 3) as entry
+              from (select (get_byte(entries, i) << 24) | (get_byte(entries, i + 1) << 16)
+                           | (get_byte(entries, i + 2) << 8) | get_byte(entries, i + 3) as entry
                     from generate_series(0, length(entries) - 4, 4) as i) as unpacked
               group by 1) as buckets,
              generate_series(0, (n - 1) / 2097151) as part
