@@ -2,12 +2,15 @@ package main
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"io"
 	"log/slog"
+	"time"
 
 	"github.com/alecthomas/kong"
 	"github.com/prometheus/common/model"
+
+	"github.com/tokiflow/tokiflow/app"
 )
 
 // groups are the headings under which serve's options are listed.
@@ -68,7 +71,7 @@ type serveCmd struct {
 
 	databaseFlags `embed:""`
 
-	LogPartitions int            `default:"4" placeholder:"N" help:"Partitions of the log on disk when it is made." group:"log"`
+	LogPartitions int            `default:"1" placeholder:"N" help:"Partitions of the log on disk when it is made." group:"log"`
 	LogRetention  model.Duration `default:"1d" placeholder:"DURATION" help:"How long records stay in the log on disk after every consumer has read them." group:"log"`
 
 	kafkaFlags `embed:""`
@@ -81,7 +84,7 @@ type serveCmd struct {
 	AlertWebhookSecret   string   `secret:"" placeholder:"SECRET" help:"Key that signs the webhooks (Standard Webhooks), as whsec_ and base64." group:"alert"`
 	AllowPrivateWebhooks bool     `help:"Let webhooks go to addresses of this machine and of private networks." group:"alert"`
 
-	RetentionPings       model.Duration `default:"0s" placeholder:"DURATION" help:"How long pings stay in the database; 0s: for ever." group:"database"`
+	RetentionPings       model.Duration `default:"90d" placeholder:"DURATION" help:"How long pings stay in the database; 0s: for ever." group:"database"`
 	RetentionRuns        model.Duration `default:"0s" placeholder:"DURATION" help:"How long runs stay in the database; 0s: for ever." group:"database"`
 	RetentionTransitions model.Duration `default:"0s" placeholder:"DURATION" help:"How long status changes stay in the database; 0s: for ever." group:"database"`
 
@@ -104,8 +107,64 @@ Examples:
 
 // Run runs until a signal.
 func (s *serveCmd) Run(ctx context.Context, e environment) error {
-	_, stop := untilSignal(ctx)
+	ctx, stop := untilSignal(ctx)
 	defer stop()
-	_ = s.logger(e.stderr)
-	return errors.New("serve: not wired yet")
+	o := s.options(s.logger(e.stderr))
+	o.Announce = func(w app.Welcome) { welcome(e.stdout, w) }
+	return app.Run(ctx, o)
+}
+
+func (f databaseFlags) fill(o *app.Options) {
+	o.DataDir, o.DatabaseURL, o.PostgresBin = f.DataDir, f.DatabaseURL, f.PostgresBin
+}
+
+func (f kafkaFlags) options() app.Kafka {
+	return app.Kafka{
+		Brokers: f.KafkaBrokers, Topic: f.KafkaTopic, Partitions: f.KafkaPartitions, ReplicationFactor: f.KafkaReplicationFactor,
+		TLS: f.KafkaTLS, TLSCA: f.KafkaTLSCA, TLSCert: f.KafkaTLSCert, TLSKey: f.KafkaTLSKey,
+		SASLMechanism: f.KafkaSASLMechanism, SASLUsername: f.KafkaSASLUsername, SASLPassword: f.KafkaSASLPassword,
+	}
+}
+
+func (s *serveCmd) options(log *slog.Logger) app.Options {
+	o := app.Options{
+		Listen: s.Listen, BaseURL: s.BaseURL, Kafka: s.kafkaFlags.options(),
+		LogPartitions: s.LogPartitions, LogRetention: time.Duration(s.LogRetention),
+		PingBodyLimit: int(s.PingBodyLimit), PingRateLimit: s.PingRateLimit, BootstrapAPIKey: s.BootstrapAPIKey,
+		AlertWebhooks: s.AlertWebhook, AlertWebhookSecret: s.AlertWebhookSecret, AllowPrivateWebhooks: s.AllowPrivateWebhooks,
+		Retention: app.Retention{
+			Pings: time.Duration(s.RetentionPings), Runs: time.Duration(s.RetentionRuns), Transitions: time.Duration(s.RetentionTransitions),
+		},
+		Version: version(), Logger: log,
+	}
+	for _, r := range s.Role {
+		o.Roles = append(o.Roles, app.Role(r))
+	}
+	s.databaseFlags.fill(&o)
+	return o
+}
+
+// welcome tells a person how to begin: on the first start with the API key and a line that can be pasted.
+func welcome(w io.Writer, v app.Welcome) {
+	if !v.FirstStart {
+		_, _ = fmt.Fprintf(w, "\nTokiflow is ready at %s (organisation %s)\n\n", v.URL, v.Organisation)
+		return
+	}
+	_, _ = fmt.Fprintf(w, `
+Tokiflow is ready at %[1]s
+
+  organisation  %[2]s
+  API key       %[3]s
+                Keep it: only its hash is stored, and it is not shown again.
+
+Make a monitor that expects a ping every hour:
+
+  curl -sS %[1]s/api/v1/monitors -H 'Authorization: Bearer %[3]s' \
+    -H 'Content-Type: application/json' -d '{"name":"backup","schedule":{"interval":"1h"},"grace":"5m"}'
+
+Its answer holds a ping_url: let your job request it when it is done. A slug makes its monitor by itself:
+
+  curl -sS '%[1]s/ping/%[4]s/backup?create=1'
+
+`, v.URL, v.Organisation, v.APIKey, v.ProjectKey)
 }

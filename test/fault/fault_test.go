@@ -1,0 +1,92 @@
+//go:build fault
+
+package fault
+
+import (
+	"context"
+	"math/rand/v2"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/tokiflow/tokiflow/app"
+	"github.com/tokiflow/tokiflow/infra/pg"
+	"github.com/tokiflow/tokiflow/infra/pg/pgtest"
+)
+
+// TestKillTokiflow kills the process 20 times at random moments, its log on disk.
+func TestKillTokiflow(t *testing.T) {
+	cluster := pgtest.Server(t)
+	hook, w := listen(t)
+	s := newServer(t, build(t), "--database-url", cluster.URL("postgres"), "--alert-webhook", hook)
+	disturbed(t, s, w, cluster, 20, func() {
+		s.kill()
+		time.Sleep(rand.N(1500 * time.Millisecond)) //nolint:gosec // a test
+		s.start()
+	})
+}
+
+// TestKillPostgres kills PostgreSQL 10 times at random moments, under a Tokiflow that goes on taking pings.
+func TestKillPostgres(t *testing.T) {
+	cluster := pgtest.Server(t)
+	hook, w := listen(t)
+	s := newServer(t, build(t), "--database-url", cluster.URL("postgres"), "--alert-webhook", hook)
+	disturbed(t, s, w, cluster, 10, func() {
+		cluster.Kill()
+		time.Sleep(rand.N(3 * time.Second)) //nolint:gosec // a test
+		if err := cluster.Start(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// disturbed puts the fleet under load, breaks something many times, and verifies.
+func disturbed(t *testing.T, s *server, w *told, cluster *pgtest.Cluster, times int, strike func()) {
+	t.Helper()
+	s.start()
+	f := makeFleet(t, s)
+	ctx, cancel := context.WithCancel(t.Context())
+	answered := &ids{}
+	wg := pinging(ctx, t, s, f, answered)
+	for n := range times {
+		time.Sleep(time.Second + rand.N(3*time.Second)) //nolint:gosec // a test
+		t.Logf("strike %d of %d", n+1, times)
+		strike()
+	}
+	time.Sleep(5 * time.Second)
+	cancel()
+	wg.Wait()
+	s.awaitReady(30 * time.Second)
+	pauseAll(t, s, f)
+	pool, err := pg.Open(t.Context(), cluster.URL("postgres"), pg.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pool.Close()
+	awaitQuiet(t, pool, f)
+	s.stop()
+	verify(t, pool, f, answered, w)
+
+	folder := t.TempDir()
+	copyDir(t, filepath.Join(s.dir, "log"), filepath.Join(folder, "log"))
+	replayed(t, pool, app.Options{DataDir: folder, LogRetention: 24 * time.Hour})
+}
+
+// awaitQuiet waits until every change has been judged and told.
+func awaitQuiet(t *testing.T, pool *pgxpool.Pool, f fleet) {
+	t.Helper()
+	deadline := time.Now().Add(2 * time.Minute)
+	for {
+		waiting := count(t, pool, `select (select count(*) from deliveries where delivered_at is null) + (select count(*) from outbox where not fanned_out)`)
+		paused := count(t, pool, `select count(*) from monitor_states where status = 'paused'`)
+		if waiting == 0 && paused == len(f.all()) {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("after two minutes %d messages wait and %d of %d monitors are paused", waiting, paused, len(f.all()))
+		}
+		time.Sleep(200 * time.Millisecond)
+	}
+}
