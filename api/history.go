@@ -41,9 +41,9 @@ func (a *API) historyOperations(h huma.API) {
 }
 
 type historyInput struct {
-	monitorID
-	paging
-	span
+	MonitorPath
+	Paging
+	Span
 }
 
 // pageOf checks that the monitor is the organisation's, and what part of which list is wanted.
@@ -100,7 +100,7 @@ func (a *API) listPings(ctx context.Context, who tenant.Identity, in *historyInp
 }
 
 type pingOutputInput struct {
-	monitorID
+	MonitorPath
 	Ping uuid.UUID `path:"ping_id" format:"uuid" doc:"The ping's id."`
 }
 

@@ -72,8 +72,8 @@ func (a *API) incidentOperations(h huma.API) {
 }
 
 type listIncidentsInput struct {
-	paging
-	span
+	Paging
+	Span
 	Status  []string   `query:"status,explode" enum:"open,acknowledged,resolved" doc:"Any of them; may be repeated."`
 	Kind    []string   `query:"kind,explode" enum:"missed,late,fail,overrun,anomaly" doc:"Any of them; may be repeated."`
 	Monitor optionalID `query:"monitor" format:"uuid" doc:"The monitor's id."`

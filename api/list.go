@@ -14,8 +14,8 @@ import (
 	"github.com/tokiflow/tokiflow/core/history"
 )
 
-// paging are the parameters of every list.
-type paging struct {
+// Paging are the parameters of every list.
+type Paging struct {
 	Limit  int    `query:"limit" minimum:"1" maximum:"1000" default:"100" doc:"Items an answer has at most."`
 	Cursor string `query:"cursor" maxLength:"1000" doc:"next_cursor of the answer before; keep the other parameters as they were."`
 }
@@ -87,28 +87,18 @@ func page[R, T any](rows []R, limit int, view func(R) T, place func(R) cursor) (
 	return out, nil
 }
 
-// span are the parameters of what is limited in time.
-type span struct {
-	From time.Time `query:"from" doc:"RFC 3339; from this instant on." example:"2026-01-01T00:00:00Z"`
-	To   time.Time `query:"to" doc:"RFC 3339; before this instant." example:"2026-02-01T00:00:00Z"`
+// Span are the parameters of what is limited in time.
+type Span struct {
+	From instant `query:"from" format:"date-time" doc:"RFC 3339; from this instant on." example:"2026-01-01T00:00:00Z"`
+	To   instant `query:"to" format:"date-time" doc:"RFC 3339; before this instant." example:"2026-02-01T00:00:00Z"`
 }
 
-// window is the span with the given bounds where it has none.
-func (s span) window(from, to time.Time) (history.Window, error) {
-	w := history.Window{From: s.From.UTC(), To: s.To.UTC()}
-	if s.From.IsZero() {
-		w.From = from
-	}
-	if s.To.IsZero() {
-		w.To = to
-	}
+// window is the Span with the given bounds where it has none.
+func (s Span) window(from, to time.Time) (history.Window, error) {
+	w := history.Window{From: s.From.or(from), To: s.To.or(to)}
 	if !w.From.Before(w.To) {
 		return w, huma.NewError(http.StatusUnprocessableEntity, "validation failed",
 			&huma.ErrorDetail{Location: "query.from", Message: "must be before to"})
-	}
-	if w.From.Year() < 1 || w.To.Year() > 9999 {
-		return w, huma.NewError(http.StatusUnprocessableEntity, "validation failed",
-			&huma.ErrorDetail{Location: "query.to", Message: "must be in the years 1 to 9999"})
 	}
 	return w, nil
 }
@@ -129,4 +119,25 @@ func (o *optionalID) UnmarshalText(text []byte) error {
 	}
 	o.id = &id
 	return nil
+}
+
+// instant is a time in a query that may be missing.
+type instant struct{ at *time.Time }
+
+// UnmarshalText reads RFC 3339.
+func (i *instant) UnmarshalText(text []byte) error {
+	t, err := time.Parse(time.RFC3339Nano, string(text))
+	if y := t.UTC().Year(); err != nil || y < 1 || y > 9999 {
+		return errors.New("expected a time such as 2026-01-01T00:00:00Z (in a URL, + is written %2B)")
+	}
+	t = t.UTC()
+	i.at = &t
+	return nil
+}
+
+func (i instant) or(otherwise time.Time) time.Time {
+	if i.at == nil {
+		return otherwise
+	}
+	return *i.at
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/tokiflow/tokiflow/core/tenant"
 )
 
-type monitorID struct {
+type MonitorPath struct {
 	ID uuid.UUID `path:"id" format:"uuid" doc:"The monitor's id."`
 }
 
@@ -69,7 +69,7 @@ func (a *API) monitorOperations(h huma.API) {
 }
 
 type listMonitorsInput struct {
-	paging
+	Paging
 	Status  []string   `query:"status,explode" enum:"new,up,late,down,paused" doc:"Any of them; may be repeated."`
 	Tag     []string   `query:"tag,explode" doc:"All of them; may be repeated."`
 	Name    string     `query:"name" doc:"Part of the name, in any case."`
@@ -142,12 +142,12 @@ func pickProject(org inventory.Organisation, wanted *uuid.UUID) (tenant.ProjectI
 	return tenant.ProjectID{}, v.err()
 }
 
-func (a *API) getMonitor(ctx context.Context, who tenant.Identity, in *monitorID) (*oneMonitor, error) {
+func (a *API) getMonitor(ctx context.Context, who tenant.Identity, in *MonitorPath) (*oneMonitor, error) {
 	return a.answer(a.store.Monitor(ctx, who.Org, in.ID))
 }
 
 type replaceMonitorInput struct {
-	monitorID
+	MonitorPath
 	Body replaceBody
 }
 
@@ -166,7 +166,7 @@ func (a *API) replaceMonitor(ctx context.Context, who tenant.Identity, in *repla
 }
 
 type patchMonitorInput struct {
-	monitorID
+	MonitorPath
 	Body patchBody
 }
 
@@ -180,7 +180,7 @@ func (a *API) patchMonitor(ctx context.Context, who tenant.Identity, in *patchMo
 	}))
 }
 
-func (a *API) deleteMonitor(ctx context.Context, who tenant.Identity, in *monitorID) (*noContent, error) {
+func (a *API) deleteMonitor(ctx context.Context, who tenant.Identity, in *MonitorPath) (*noContent, error) {
 	if err := a.store.DeleteMonitor(ctx, who.Org, in.ID); err != nil {
 		return nil, err
 	}
@@ -188,15 +188,15 @@ func (a *API) deleteMonitor(ctx context.Context, who tenant.Identity, in *monito
 	return nil, nil
 }
 
-func (a *API) pauseMonitor(ctx context.Context, who tenant.Identity, in *monitorID) (*oneMonitor, error) {
+func (a *API) pauseMonitor(ctx context.Context, who tenant.Identity, in *MonitorPath) (*oneMonitor, error) {
 	return a.change(ctx, in.ID)(a.store.SetPaused(ctx, who.Org, in.ID, true))
 }
 
-func (a *API) resumeMonitor(ctx context.Context, who tenant.Identity, in *monitorID) (*oneMonitor, error) {
+func (a *API) resumeMonitor(ctx context.Context, who tenant.Identity, in *MonitorPath) (*oneMonitor, error) {
 	return a.change(ctx, in.ID)(a.store.SetPaused(ctx, who.Org, in.ID, false))
 }
 
-func (a *API) rotateKey(ctx context.Context, who tenant.Identity, in *monitorID) (*oneMonitor, error) {
+func (a *API) rotateKey(ctx context.Context, who tenant.Identity, in *MonitorPath) (*oneMonitor, error) {
 	return a.answer(a.store.RotateKey(ctx, who.Org, in.ID))
 }
 

@@ -19,11 +19,11 @@ func (a *API) scheduleOperations(h huma.API) {
 }
 
 type scheduleInput struct {
-	Cron     string    `query:"cron" maxLength:"500" doc:"Cron expression; or give interval." example:"0 3 * * *"`
-	Timezone string    `query:"timezone" maxLength:"100" doc:"IANA time zone of cron; UTC where it is left out." example:"Europe/Berlin"`
-	Interval duration  `query:"interval" doc:"Interval; or give cron."`
-	From     time.Time `query:"from" doc:"RFC 3339; due instants after it. Now, where it is left out." example:"2026-01-01T00:00:00Z"`
-	N        int       `query:"n" minimum:"1" maximum:"1000" default:"5" doc:"How many."`
+	Cron     string   `query:"cron" maxLength:"500" doc:"Cron expression; or give interval." example:"0 3 * * *"`
+	Timezone string   `query:"timezone" maxLength:"100" doc:"IANA time zone of cron; UTC where it is left out." example:"Europe/Berlin"`
+	Interval duration `query:"interval" doc:"Interval; or give cron."`
+	From     instant  `query:"from" format:"date-time" doc:"RFC 3339; due instants after it. Now, where it is left out." example:"2026-01-01T00:00:00Z"`
+	N        int      `query:"n" minimum:"1" maximum:"1000" default:"5" doc:"How many."`
 }
 
 type scheduleOutput struct {
@@ -42,12 +42,8 @@ func (a *API) scheduleNext(_ context.Context, _ tenant.Identity, in *scheduleInp
 	if err := v.err(); err != nil {
 		return nil, err
 	}
-	from := in.From
-	if from.IsZero() {
-		from = a.now()
-	}
 	out := &scheduleOutput{}
-	out.Body.Items = schedule.NextN(s, from.UTC(), in.N)
+	out.Body.Items = schedule.NextN(s, in.From.or(a.now().UTC()), in.N)
 	if out.Body.Items == nil {
 		out.Body.Items = []time.Time{}
 	}

@@ -15,8 +15,8 @@ import (
 	"github.com/tokiflow/tokiflow/core/tenant"
 )
 
-// statsView are the figures of a window. A figure without a value is null.
-type statsView struct {
+// Stats are the figures of a window. A figure without a value is null.
+type Stats struct {
 	From        time.Time `json:"from"`
 	To          time.Time `json:"to"`
 	UpSeconds   float64   `json:"up_seconds"`
@@ -53,8 +53,8 @@ type distributionView struct {
 	P99    *float64 `json:"p99"`
 }
 
-func viewStats(w history.Window, s history.Stats) statsView {
-	v := statsView{
+func viewStats(w history.Window, s history.Stats) Stats {
+	v := Stats{
 		From: w.From, To: w.To, UpSeconds: finite(s.UpSeconds), DownSeconds: finite(s.DownSeconds), Uptime: finiteOrNull(s.Uptime),
 		Failures: s.Failures, Recoveries: s.Recoveries,
 		MTBFSeconds: finiteOrNull(s.MTBFSeconds), MTTRSeconds: finiteOrNull(s.MTTRSeconds), HealthScore: finiteOrNull(s.HealthScore),
@@ -108,26 +108,23 @@ func (a *API) statsOperations(h huma.API) {
 
 const statsDefault = 30 * 24 * time.Hour
 
-// statsWindow is the span asked for, else the last 30 days, and the one up to to where only from is missing.
-func (a *API) statsWindow(s span) (history.Window, error) {
-	to := a.now().UTC().Truncate(time.Microsecond)
-	if !s.To.IsZero() {
-		to = s.To.UTC()
-	}
+// statsWindow is the Span asked for, else the last 30 days, and the one up to to where only from is missing.
+func (a *API) statsWindow(s Span) (history.Window, error) {
+	to := s.To.or(a.now().UTC().Truncate(time.Microsecond))
 	return s.window(to.Add(-statsDefault), to)
 }
 
 type monitorStatsInput struct {
-	monitorID
-	span
+	MonitorPath
+	Span
 }
 
 type statsOutput struct {
-	Body statsView
+	Body Stats
 }
 
 func (a *API) monitorStats(ctx context.Context, who tenant.Identity, in *monitorStatsInput) (*statsOutput, error) {
-	w, err := a.statsWindow(in.span)
+	w, err := a.statsWindow(in.Span)
 	if err != nil {
 		return nil, err
 	}
@@ -144,11 +141,11 @@ func (a *API) monitorStats(ctx context.Context, who tenant.Identity, in *monitor
 type organisationStatsOutput struct {
 	Body struct {
 		Monitors int `json:"monitors" doc:"How many had any history in the window."`
-		statsView
+		Stats
 	}
 }
 
-func (a *API) organisationStats(ctx context.Context, who tenant.Identity, in *span) (*organisationStatsOutput, error) {
+func (a *API) organisationStats(ctx context.Context, who tenant.Identity, in *Span) (*organisationStatsOutput, error) {
 	w, err := a.statsWindow(*in)
 	if err != nil {
 		return nil, err
@@ -158,20 +155,20 @@ func (a *API) organisationStats(ctx context.Context, who tenant.Identity, in *sp
 		return nil, err
 	}
 	out := &organisationStatsOutput{}
-	out.Body.Monitors, out.Body.statsView = s.Monitors, viewStats(w, s)
+	out.Body.Monitors, out.Body.Stats = s.Monitors, viewStats(w, s)
 	return out, nil
 }
 
 type listStatsInput struct {
-	paging
-	span
+	Paging
+	Span
 }
 
 // monitorStatsView are a monitor's figures in a list.
 type monitorStatsView struct {
 	MonitorID   uuid.UUID `json:"monitor_id" format:"uuid"`
 	MonitorName string    `json:"monitor_name"`
-	statsView
+	Stats
 }
 
 func (a *API) listStats(ctx context.Context, who tenant.Identity, in *listStatsInput) (*list[monitorStatsView], error) {
@@ -179,7 +176,7 @@ func (a *API) listStats(ctx context.Context, who tenant.Identity, in *listStatsI
 	if err != nil {
 		return nil, err
 	}
-	w, err := a.statsWindow(in.span)
+	w, err := a.statsWindow(in.Span)
 	if err != nil {
 		return nil, err
 	}
@@ -198,6 +195,6 @@ func (a *API) listStats(ctx context.Context, who tenant.Identity, in *listStatsI
 		}
 	}
 	return page(rows, in.Limit, func(m inventory.Monitor) monitorStatsView {
-		return monitorStatsView{MonitorID: m.ID, MonitorName: m.Config.Name, statsView: viewStats(w, all[m.ID])}
+		return monitorStatsView{MonitorID: m.ID, MonitorName: m.Config.Name, Stats: viewStats(w, all[m.ID])}
 	}, func(m inventory.Monitor) cursor { return cursor{Of: "stats", ID: m.ID} })
 }
