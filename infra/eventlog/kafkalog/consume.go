@@ -1,0 +1,143 @@
+package kafkalog
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/tokiflow/tokiflow/infra/eventlog"
+)
+
+// Consume shares the partitions with all processes that consume under the same name, and hands this process's share to
+// c. A partition that stays here through a rebalance is read on without a break.
+func (l *Log) Consume(ctx context.Context, name string, c eventlog.Consumer) error {
+	if err := l.check(0); err != nil {
+		return err
+	}
+	m := &member{l: l, group: l.o.Topic + "." + name}
+	log := l.log.With("consumer", name)
+	s := &share{c: c, f: &fetcher{l: l, ctx: ctx}, ctx: ctx, log: log, running: map[int]*drive{}}
+	pause := joinPause
+	failing := false
+	for ctx.Err() == nil {
+		err := s.generation(ctx, m, func() {
+			if failing {
+				log.InfoContext(ctx, "the consumer group works again")
+			}
+			failing, pause = false, joinPause
+		})
+		if ctx.Err() != nil || errors.Is(err, errRejoin) {
+			continue
+		}
+		if !failing {
+			log.WarnContext(ctx, "the consumer group cannot be reached; trying again", "err", err)
+		}
+		failing = true
+		if m.silent() {
+			// Others have our partitions by now. Reading on would only have us fight over them.
+			s.set(nil)
+		}
+		sleep(ctx, pause)
+		pause = min(2*pause, maxJoinPause)
+	}
+	s.set(nil)
+	if err := m.leave(); err != nil {
+		log.WarnContext(ctx, "others will wait for this consumer's session to end", "err", err)
+	}
+	return ctx.Err()
+}
+
+const (
+	joinPause    = 100 * time.Millisecond
+	maxJoinPause = 2 * time.Second
+)
+
+// generation joins the group and stays until it rebalances or fails. joined is called when partitions were assigned.
+func (s *share) generation(ctx context.Context, m *member, joined func()) error {
+	partitions, err := m.join(ctx, s.held())
+	if err != nil {
+		return err
+	}
+	joined()
+	s.log.InfoContext(ctx, "partitions assigned", "partitions", partitions, "generation", m.gen)
+	s.set(partitions)
+	t := time.NewTicker(heartbeatInterval)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-t.C:
+		}
+		if err := m.heartbeat(ctx); err != nil {
+			if errors.Is(err, errRejoin) || m.silent() || ctx.Err() != nil {
+				return err
+			}
+			// A broker that restarts knows us again afterwards.
+			s.log.DebugContext(ctx, "no heartbeat", "err", err)
+		}
+	}
+}
+
+// share is what this process reads of the topic.
+type share struct {
+	c       eventlog.Consumer
+	f       *fetcher
+	ctx     context.Context //nolint:containedctx // that of Consume, for the partitions that come later
+	log     *slog.Logger
+	running map[int]*drive
+}
+
+// drive is the reading of one partition.
+type drive struct {
+	stop context.CancelFunc
+	done chan struct{}
+}
+
+func (s *share) held() []int {
+	var ps []int
+	for p := range s.running {
+		ps = append(ps, p)
+	}
+	slices.Sort(ps)
+	return ps
+}
+
+// set makes partitions the ones that are read. Those that leave are told first, and their end is waited for.
+func (s *share) set(partitions []int) {
+	var wg sync.WaitGroup
+	for p, d := range s.running {
+		if slices.Contains(partitions, p) {
+			continue
+		}
+		d.stop()
+		delete(s.running, p)
+		wg.Go(func() { <-d.done })
+	}
+	wg.Wait()
+	for _, p := range partitions {
+		if s.running[p] != nil {
+			continue
+		}
+		ctx, stop := context.WithCancel(s.ctx)
+		d := &drive{stop: stop, done: make(chan struct{})}
+		s.running[p] = d
+		go func() {
+			defer close(d.done)
+			defer stop()
+			eventlog.Drive(ctx, p, s.c, s.f.open, s.log)
+		}()
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
