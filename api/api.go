@@ -9,6 +9,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"reflect"
 	"strings"
 	"sync"
 	"time"
@@ -175,6 +176,7 @@ func (a *API) describe(adapter huma.Adapter) huma.API {
 		schemeBearer: {Type: "http", Scheme: "bearer", Description: "An API key: Authorization: Bearer tkf_…"},
 		schemeHeader: {Type: "apiKey", In: "header", Name: "X-Api-Key", Description: "The same key in a header of its own."},
 	}
+	c.Components.Schemas = huma.NewMapRegistry("#/components/schemas/", schemaName)
 	h := huma.NewAPI(c, adapter)
 	a.monitorOperations(h)
 	a.historyOperations(h)
@@ -184,4 +186,22 @@ func (a *API) describe(adapter huma.Adapter) huma.API {
 	a.organisationOperations(h)
 	describeBatch(h)
 	return h
+}
+
+// schemaName is the name of a type in the document: that of the thing, not of the Go type that spells it.
+func schemaName(t reflect.Type, hint string) string {
+	name := huma.DefaultSchemaNamer(t, hint)
+	name = strings.TrimSuffix(name, "View")
+	if of, isList := strings.CutPrefix(name, "ListBody"); isList {
+		return of + "List"
+	}
+	switch name {
+	case "ErrorModel":
+		return "Problem"
+	case "ErrorDetail":
+		return "ProblemDetail"
+	case "ScheduleFields", "AnomalyFields":
+		return strings.TrimSuffix(name, "Fields") + "Input"
+	}
+	return name
 }

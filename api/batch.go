@@ -21,11 +21,13 @@ type batchPing struct {
 }
 
 type batchAnswer struct {
-	Accepted int `json:"accepted"`
-	Rejected []struct {
-		Index int    `json:"index" doc:"From 0."`
-		Error string `json:"error"`
-	} `json:"rejected" nullable:"false"`
+	Accepted int            `json:"accepted"`
+	Rejected []rejectedPing `json:"rejected" nullable:"false"`
+}
+
+type rejectedPing struct {
+	Index int    `json:"index" doc:"From 0."`
+	Error string `json:"error"`
 }
 
 // describeBatch puts POST /api/v1/pings into the document; ingest serves it.

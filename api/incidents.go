@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"net/http"
+	"reflect"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -66,16 +67,21 @@ func (a *API) incidentOperations(h huma.API) {
 	}, tenant.ScopeWrite, a.acknowledgeIncident)
 	operation(a, h, huma.Operation{
 		OperationID: "resolve-incident", Method: http.MethodPost, Path: "/api/v1/incidents/{id}/resolve", Tags: tags,
-		Responses: map[string]*huma.Response{"202": {Description: "Asked for, and not done within two seconds; the incident as it is."}},
-		Summary:   "Resolve an incident", Description: "In order with the monitor's pings, so it may take a moment.",
+		Responses: map[string]*huma.Response{"202": {
+			Description: "Asked for, and not done within two seconds; the incident as it is.",
+			Content: map[string]*huma.MediaType{"application/json": {
+				Schema: h.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[incidentView](), true, ""),
+			}},
+		}},
+		Summary: "Resolve an incident", Description: "In order with the monitor's pings, so it may take a moment.",
 	}, tenant.ScopeWrite, a.resolveIncident)
 }
 
 type listIncidentsInput struct {
 	Paging
 	Span
-	Status  []string   `query:"status,explode" enum:"open,acknowledged,resolved" doc:"Any of them; may be repeated."`
-	Kind    []string   `query:"kind,explode" enum:"missed,late,fail,overrun,anomaly" doc:"Any of them; may be repeated."`
+	Status  []string   `query:"status,explode" nullable:"false" enum:"open,acknowledged,resolved" doc:"Any of them; may be repeated."`
+	Kind    []string   `query:"kind,explode" nullable:"false" enum:"missed,late,fail,overrun,anomaly" doc:"Any of them; may be repeated."`
 	Monitor optionalID `query:"monitor" format:"uuid" doc:"The monitor's id."`
 }
 

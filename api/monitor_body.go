@@ -91,6 +91,7 @@ func (patchBody) Schema(r huma.Registry) *huma.Schema {
 	s := fieldsSchema(r)
 	s.Title, s.Required = "MonitorPatch", nil
 	for name, p := range s.Properties {
+		p.Default = nil // what is left out stays
 		if p.Ref == "" && name != "name" {
 			p.Nullable = true
 		}

@@ -28,8 +28,6 @@ type madeMonitor struct {
 
 type noContent struct{}
 
-const maxBody = 1 << 20
-
 func (a *API) monitorOperations(h huma.API) {
 	tags := []string{"Monitors"}
 	operation(a, h, huma.Operation{
@@ -38,17 +36,17 @@ func (a *API) monitorOperations(h huma.API) {
 	}, tenant.ScopeRead, a.listMonitors)
 	operation(a, h, huma.Operation{
 		OperationID: "create-monitor", Method: http.MethodPost, Path: "/api/v1/monitors", Tags: tags, DefaultStatus: http.StatusCreated,
-		Summary: "Create a monitor", Description: "It takes pings from now on.", MaxBodyBytes: maxBody,
+		Summary: "Create a monitor", Description: "It takes pings from now on.",
 	}, tenant.ScopeWrite, a.createMonitor)
 	operation(a, h, huma.Operation{
 		OperationID: "get-monitor", Method: http.MethodGet, Path: "/api/v1/monitors/{id}", Tags: tags, Summary: "Read a monitor",
 	}, tenant.ScopeRead, a.getMonitor)
 	operation(a, h, huma.Operation{
-		OperationID: "replace-monitor", Method: http.MethodPut, Path: "/api/v1/monitors/{id}", Tags: tags, MaxBodyBytes: maxBody,
+		OperationID: "replace-monitor", Method: http.MethodPut, Path: "/api/v1/monitors/{id}", Tags: tags,
 		Summary: "Replace a monitor's configuration", Description: "What is left out gets its default; only the slug stays as it was, because clients may use it.",
 	}, tenant.ScopeWrite, a.replaceMonitor)
 	operation(a, h, huma.Operation{
-		OperationID: "patch-monitor", Method: http.MethodPatch, Path: "/api/v1/monitors/{id}", Tags: tags, MaxBodyBytes: maxBody,
+		OperationID: "patch-monitor", Method: http.MethodPatch, Path: "/api/v1/monitors/{id}", Tags: tags,
 		Summary: "Change some of a monitor's configuration", Description: "A JSON merge patch (RFC 7396): what is left out stays, null resets to the default, objects merge. A schedule is replaced as a whole.",
 	}, tenant.ScopeWrite, a.patchMonitor)
 	operation(a, h, huma.Operation{
@@ -70,8 +68,8 @@ func (a *API) monitorOperations(h huma.API) {
 
 type listMonitorsInput struct {
 	Paging
-	Status  []string   `query:"status,explode" enum:"new,up,late,down,paused" doc:"Any of them; may be repeated."`
-	Tag     []string   `query:"tag,explode" doc:"All of them; may be repeated."`
+	Status  []string   `query:"status,explode" nullable:"false" enum:"new,up,late,down,paused" doc:"Any of them; may be repeated."`
+	Tag     []string   `query:"tag,explode" nullable:"false" doc:"All of them; may be repeated."`
 	Name    string     `query:"name" doc:"Part of the name, in any case."`
 	Slug    string     `query:"slug"`
 	Project optionalID `query:"project" format:"uuid" doc:"The project's id."`

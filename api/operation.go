@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -15,20 +16,26 @@ import (
 	"github.com/tokiflow/tokiflow/core/tenant"
 )
 
+// maxBody is how many bytes a request's body may have.
+const maxBody = 1 << 20
+
 // identityKey holds the identity between the middleware and operation's wrapper, and nowhere else: handlers get it as an
 // argument.
 type identityKey struct{}
 
-// operation registers a handler behind the check of the key and its scope. body says whether the request has one.
+// operation registers a handler behind the check of the key and its scope.
 func operation[I, O any](a *API, h huma.API, op huma.Operation, scope tenant.Scope, f func(context.Context, tenant.Identity, *I) (*O, error)) {
 	op.Security = security(scope)
 	op.RejectUnknownQueryParameters = true
 	op.Middlewares = huma.Middlewares{plainText(h), a.authenticate(h, scope)}
-	op.Errors = append(op.Errors, http.StatusUnauthorized, http.StatusForbidden, http.StatusServiceUnavailable)
+	op.Errors = append(op.Errors, http.StatusUnauthorized, http.StatusForbidden, http.StatusUnprocessableEntity, http.StatusServiceUnavailable)
 	if strings.Contains(op.Path, "{") {
 		op.Errors = append(op.Errors, http.StatusNotFound)
 	}
-	slices.Sort(op.Errors)
+	if _, hasBody := reflect.TypeFor[I]().FieldByName("Body"); hasBody {
+		op.MaxBodyBytes = maxBody
+		op.Errors = append(op.Errors, http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType)
+	}
 	huma.Register(h, op, func(ctx context.Context, in *I) (*O, error) {
 		who, ok := ctx.Value(identityKey{}).(tenant.Identity)
 		if !ok {

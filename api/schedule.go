@@ -27,9 +27,11 @@ type scheduleInput struct {
 }
 
 type scheduleOutput struct {
-	Body struct {
-		Items []time.Time `json:"items" nullable:"false" doc:"Due instants in order; fewer than n where there are no more."`
-	}
+	Body previewView
+}
+
+type previewView struct {
+	Items []time.Time `json:"items" nullable:"false" doc:"Due instants in order; fewer than n where there are no more."`
 }
 
 func (a *API) scheduleNext(_ context.Context, _ tenant.Identity, in *scheduleInput) (*scheduleOutput, error) {

@@ -139,10 +139,12 @@ func (a *API) monitorStats(ctx context.Context, who tenant.Identity, in *monitor
 }
 
 type organisationStatsOutput struct {
-	Body struct {
-		Monitors int `json:"monitors" doc:"How many had any history in the window."`
-		Stats
-	}
+	Body organisationStatsView
+}
+
+type organisationStatsView struct {
+	Monitors int `json:"monitors" doc:"How many had any history in the window."`
+	Stats
 }
 
 func (a *API) organisationStats(ctx context.Context, who tenant.Identity, in *Span) (*organisationStatsOutput, error) {
@@ -154,9 +156,7 @@ func (a *API) organisationStats(ctx context.Context, who tenant.Identity, in *Sp
 	if err != nil {
 		return nil, err
 	}
-	out := &organisationStatsOutput{}
-	out.Body.Monitors, out.Body.Stats = s.Monitors, viewStats(w, s)
-	return out, nil
+	return &organisationStatsOutput{Body: organisationStatsView{Monitors: s.Monitors, Stats: viewStats(w, s)}}, nil
 }
 
 type listStatsInput struct {
