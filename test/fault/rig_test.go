@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -14,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -210,23 +210,22 @@ func (f fleet) all() []loadgen.Monitor {
 	return append(append(append([]loadgen.Monitor(nil), f.load...), f.steady...), f.flapping...)
 }
 
-// ids is a list of answered ping ids that several loads write to.
+// ids are the answered ping ids: the load generator's, which writes as it likes, and those of our own clients.
 type ids struct {
-	mu sync.Mutex
-	b  bytes.Buffer
+	load bytes.Buffer
+
+	mu  sync.Mutex
+	own []string
 }
 
-func (l *ids) Write(p []byte) (int, error) {
+func (l *ids) add(id string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.b.Write(p)
+	l.own = append(l.own, id)
 }
 
-func (l *ids) list() [][]byte {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return bytes.Fields(l.b.Bytes())
-}
+// list is all of them, once nobody writes any more.
+func (l *ids) list() []string { return append(strings.Fields(l.load.String()), l.own...) }
 
 // pinging keeps the whole fleet busy until ctx ends: the load as fast as rate says, the steady ones well within their
 // interval by a client that tries again, the flapping ones with pauses beyond their deadlines.
@@ -239,7 +238,7 @@ func pinging(ctx context.Context, t *testing.T, s *server, f fleet, answered *id
 	wg.Go(func() {
 		res, err := loadgen.Ping(ctx, loadgen.PingOptions{
 			BaseURL: s.base(), Targets: targets, Connections: 16, Rate: 1500, Duration: time.Hour, Runs: true,
-			Body: []byte("a line of output\n"), IDs: answered,
+			Body: []byte("a line of output\n"), IDs: &answered.load,
 		})
 		if err != nil && ctx.Err() == nil {
 			t.Errorf("load: %v", err)
@@ -257,7 +256,7 @@ func pinging(ctx context.Context, t *testing.T, s *server, f fleet, answered *id
 		}
 		_ = res.Body.Close()
 		if res.StatusCode == http.StatusOK {
-			_, _ = fmt.Fprintln(answered, res.Header.Get("Ping-Id"))
+			answered.add(res.Header.Get("Ping-Id"))
 		}
 		return res.StatusCode == http.StatusOK
 	}

@@ -39,10 +39,7 @@ func count(t *testing.T, pool *pgxpool.Pool, sql string, args ...any) int {
 // stored: each answered ping once, and no ping twice, answered or not.
 func stored(t *testing.T, pool *pgxpool.Pool, answered *ids) {
 	t.Helper()
-	list := make([]string, 0, 1<<16)
-	for _, id := range answered.list() {
-		list = append(list, string(id))
-	}
+	list := answered.list()
 	lost := count(t, pool, `select count(*) from unnest($1::text[]) as a (id) where not exists (select from pings p where p.id = a.id::uuid)`, list)
 	twice := count(t, pool, `select count(*) - count(distinct id) from pings`)
 	total := count(t, pool, `select count(*) from pings`)
