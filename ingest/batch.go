@@ -113,7 +113,7 @@ func (g *Ingest) identify(r *http.Request, now time.Duration) (identity, *proble
 	case errors.Is(err, errNoKey):
 		return who, refuse(http.StatusUnauthorized, "give a valid API key, as `Authorization: Bearer …` or `X-Api-Key: …`")
 	case err != nil:
-		g.log.Warn("an API key could not be looked up; the client was told to try again", "err", err)
+		g.log.Warn("an API key could not be looked up; the client was told to try again", "error", err)
 		failed := refuse(http.StatusServiceUnavailable, "API keys cannot be looked up now: try again")
 		failed.wait = 2 * time.Second
 		return who, failed

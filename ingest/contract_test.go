@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -249,4 +250,27 @@ func TestOtherMethods(t *testing.T) {
 	if n := len(b.log.all()); n != 0 || b.creator.calls != 0 {
 		t.Errorf("%d pings are stored, the creator was called %d times", n, b.creator.calls)
 	}
+}
+
+// TestFront serves the same before a router as mounted in one, and methods that no router knows.
+func TestFront(t *testing.T) {
+	b := start(t, nil)
+	next := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) })
+	server := httptest.NewServer(b.ingest.Front(next))
+	defer server.Close()
+	b.url = server.URL
+	b.get("/ping/"+mainKey).want(t, 200, "OK")
+	b.get("/ping/"+projKey+"/main-job/fail").want(t, 200, "OK")
+	b.get("/api/ping/"+mainKey+"?state=log").want(t, 200, "OK")
+	b.batch(strings.NewReader(lines(1))).taken(t)
+	for _, path := range []string{"/", "/ping", "/pings/x", "/api/v1/pings/x", "/api/v1/monitors", "/api/ping"} {
+		b.get(path).want(t, http.StatusTeapot, "")
+	}
+	got := b.do("PURGE", "/ping/"+mainKey, nil)
+	got.want(t, 405, "method not allowed")
+	if allow := got.header.Get("Allow"); allow != "GET, HEAD, POST" {
+		t.Errorf("Allow %q", allow)
+	}
+	b.log.last(t, 4)
+	b.client.CloseIdleConnections()
 }

@@ -49,6 +49,6 @@ func (g *Ingest) refusal(err error) result {
 	case code == fault.Ambiguous:
 		return resultAmbiguous
 	}
-	g.log.Warn("a monitor asked for by a ping could not be made; the client was told to try again", "err", err)
+	g.log.Warn("a monitor asked for by a ping could not be made; the client was told to try again", "error", err)
 	return resultUnavailable
 }

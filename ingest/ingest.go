@@ -17,6 +17,7 @@ import (
 	"net/http"
 	"net/netip"
 	"regexp"
+	"strings"
 	"sync"
 	"time"
 
@@ -162,6 +163,21 @@ func (g *Ingest) Routes(r chi.Router) {
 	r.Handle(pingPrefix+"*", http.HandlerFunc(g.servePing))
 	r.Handle(apiPingPrefix+"*", http.HandlerFunc(g.servePing))
 	r.Handle(batchPath, http.HandlerFunc(g.serveBatch))
+}
+
+// Front serves the same endpoints before a whole router, and hands everything else to next. A ping then does not pay for
+// chi's context and copy of the request, and a method of which chi has never heard is answered as the contract says.
+func (g *Ingest) Front(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch path := r.URL.Path; {
+		case strings.HasPrefix(path, pingPrefix), strings.HasPrefix(path, apiPingPrefix):
+			g.servePing(w, r)
+		case path == batchPath:
+			g.serveBatch(w, r)
+		default:
+			next.ServeHTTP(w, r)
+		}
+	})
 }
 
 // Ready is nil once the monitors are known. It stays nil while the database is away: known monitors are served on.

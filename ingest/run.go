@@ -37,7 +37,7 @@ func (g *Ingest) Run(ctx context.Context) error {
 			err = errors.New("the source of monitors ended without an error")
 		}
 		if heard || pause == firstPause {
-			g.log.Warn("the source of monitors is lost: known monitors are served on, pings to others are answered 503 until it is back", "err", err)
+			g.log.Warn("the source of monitors is lost: known monitors are served on, pings to others are answered 503 until it is back", "error", err)
 		}
 		g.cache.lose(g.now(g.clock()))
 		if !sleep(ctx, pause/2+rand.N(pause)) { //nolint:gosec // jitter needs no secrecy
