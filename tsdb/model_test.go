@@ -109,8 +109,8 @@ func (mon *modelMonitor) history(rng *rand.Rand, m *model) {
 		if !t.Before(m.end) {
 			return
 		}
-		if rng.IntN(20) == 0 && t.Truncate(time.Hour).After(created) {
-			t = t.Truncate(time.Hour)
+		if hour := t.Truncate(time.Hour); rng.IntN(20) == 0 && hour.After(created) && (len(mon.runs) == 0 || hour.After(mon.runs[len(mon.runs)-1].at)) {
+			t = hour
 		}
 		r := modelRun{at: t, outcome: outcomes[rng.IntN(len(outcomes))], duration: -1, lateness: -1}
 		if rng.IntN(5) > 0 {
