@@ -29,7 +29,7 @@ type recorder struct {
 	status func(n int) int // of the n-th request
 }
 
-func record(t *testing.T, status func(n int) int) *recorder {
+func spy(t *testing.T, status func(n int) int) *recorder {
 	t.Helper()
 	rec := &recorder{status: status}
 	rec.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -81,7 +81,7 @@ func load(t *testing.T, o PingOptions) *PingResult {
 
 func TestPingCountsWhatTheServerSaw(t *testing.T) {
 	t.Parallel()
-	s := record(t, nil)
+	s := spy(t, nil)
 	var ids bytes.Buffer
 	r := load(t, PingOptions{BaseURL: s.URL + "/sub/", Targets: []string{"a", "p/b"}, Connections: 3, Body: []byte("text"), Kind: "7", IDs: &ids})
 	uris, bodies := s.seen()
@@ -103,7 +103,7 @@ func TestPingCountsWhatTheServerSaw(t *testing.T) {
 
 func TestPingSendsRuns(t *testing.T) {
 	t.Parallel()
-	s := record(t, nil)
+	s := spy(t, nil)
 	load(t, PingOptions{BaseURL: s.URL, Targets: []string{"a", "b"}, Runs: true, Create: true})
 	uris, _ := s.seen()
 	for i := 0; i+1 < len(uris); i += 2 {
@@ -121,7 +121,7 @@ func TestPingSendsRuns(t *testing.T) {
 
 func TestPingInBatches(t *testing.T) {
 	t.Parallel()
-	s := record(t, nil)
+	s := spy(t, nil)
 	r := load(t, PingOptions{BaseURL: s.URL, Targets: []string{"a", "p/b"}, Batch: 3, APIKey: "k", Body: []byte(`"`)})
 	uris, bodies := s.seen()
 	if uris[0] != "POST /api/v1/pings" || int(r.Answered) != 2*len(uris) || int(r.Refused) != len(uris) {
@@ -135,7 +135,7 @@ func TestPingInBatches(t *testing.T) {
 
 func TestPingAtARate(t *testing.T) {
 	t.Parallel()
-	s := record(t, nil)
+	s := spy(t, nil)
 	r := load(t, PingOptions{BaseURL: s.URL, Targets: []string{"a"}, Connections: 4, Rate: 100, Duration: 500 * time.Millisecond})
 	if r.Answered > 50 || r.Answered < 5 {
 		t.Errorf("%d pings in half a second at 100 a second", r.Answered)
@@ -144,7 +144,7 @@ func TestPingAtARate(t *testing.T) {
 
 func TestPingGoesOnAfterLostConnections(t *testing.T) {
 	t.Parallel()
-	s := record(t, func(n int) int {
+	s := spy(t, func(n int) int {
 		switch n % 4 {
 		case 1:
 			return 0
@@ -165,7 +165,7 @@ func TestPingGoesOnAfterLostConnections(t *testing.T) {
 
 func TestWarmupDoesNotCount(t *testing.T) {
 	t.Parallel()
-	s := record(t, nil)
+	s := spy(t, nil)
 	r := load(t, PingOptions{BaseURL: s.URL, Targets: []string{"a"}, Warmup: 200 * time.Millisecond})
 	if uris, _ := s.seen(); int(r.Answered) >= len(uris) {
 		t.Errorf("%d of %d requests count", r.Answered, len(uris))
@@ -174,7 +174,7 @@ func TestWarmupDoesNotCount(t *testing.T) {
 
 func TestPingEndsWithItsContext(t *testing.T) {
 	t.Parallel()
-	s := record(t, nil)
+	s := spy(t, nil)
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	began := time.Now()
