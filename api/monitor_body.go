@@ -37,8 +37,20 @@ type monitorFields struct {
 
 type scheduleFields struct {
 	Interval *duration `json:"interval,omitempty" doc:"From one success to the next; from 1s."`
-	Cron     *string   `json:"cron,omitempty" maxLength:"500" doc:"Five fields, with names, ranges, steps, lists, L and #, or a macro such as @daily." example:"0 3 * * *"`
-	Timezone *string   `json:"timezone,omitempty" maxLength:"100" doc:"IANA time zone of cron; UTC where it is left out." example:"Europe/Berlin"`
+	Cron     *string   `json:"cron,omitempty" maxLength:"500" doc:"Five fields, with names, ranges, steps, lists, L and #, or a macro such as @daily."`
+	Timezone *string   `json:"timezone,omitempty" maxLength:"100" doc:"IANA time zone of cron; UTC where it is left out."`
+}
+
+// TransformSchema gives examples of the whole: one of both fields would be none.
+func (scheduleFields) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
+	for _, p := range s.Properties {
+		p.Examples = nil
+	}
+	s.Examples = []any{
+		map[string]any{"interval": "1h"},
+		map[string]any{"cron": "0 3 * * *", "timezone": "Europe/Berlin"},
+	}
+	return s
 }
 
 type anomalyFields struct {

@@ -70,8 +70,8 @@ type listMonitorsInput struct {
 	Paging
 	Status  []string   `query:"status,explode" nullable:"false" enum:"new,up,late,down,paused" doc:"Any of them; may be repeated."`
 	Tag     []string   `query:"tag,explode" nullable:"false" doc:"All of them; may be repeated."`
-	Name    string     `query:"name" doc:"Part of the name, in any case."`
-	Slug    string     `query:"slug"`
+	Name    string     `query:"name" maxLength:"200" doc:"Part of the name, in any case."`
+	Slug    string     `query:"slug" maxLength:"100"`
 	Project optionalID `query:"project" format:"uuid" doc:"The project's id."`
 }
 

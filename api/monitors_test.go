@@ -326,14 +326,17 @@ func TestMonitorListFilters(t *testing.T) {
 		}
 	}
 	for query, location := range map[string]string{
-		"stauts=down":   "query.stauts",
-		"status=broken": "query.status[0]",
-		"limit=0":       "query.limit",
-		"limit=1001":    "query.limit",
-		"limit=x":       "query.limit",
-		"project=x":     "query.project",
-		"name=%00":      "query.name",
-		"name=%ff":      "query.name",
+		"stauts=down":         "query.stauts",
+		"status=broken":       "query.status[0]",
+		"limit=0":             "query.limit",
+		"limit=1001":          "query.limit",
+		"limit=x":             "query.limit",
+		"project=x":           "query.project",
+		"name=%00":            "query.name",
+		"name=%ff":            "query.name",
+		"name=a&name=b":       "query.name",
+		"status=&status=down": "query.status",
+		"status=down&status=": "query.status",
 	} {
 		s.do(s.a.read, http.MethodGet, "/api/v1/monitors?"+query, nil).problem(location)
 	}

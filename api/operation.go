@@ -27,7 +27,7 @@ type identityKey struct{}
 func operation[I, O any](a *API, h huma.API, op huma.Operation, scope tenant.Scope, f func(context.Context, tenant.Identity, *I) (*O, error)) {
 	op.Security = security(scope)
 	op.RejectUnknownQueryParameters = true
-	op.Middlewares = huma.Middlewares{plainText(h), a.authenticate(h, scope)}
+	op.Middlewares = huma.Middlewares{wellFormedQuery(h), a.authenticate(h, scope)}
 	op.Errors = append(op.Errors, http.StatusUnauthorized, http.StatusForbidden, http.StatusUnprocessableEntity, http.StatusServiceUnavailable)
 	if strings.Contains(op.Path, "{") {
 		op.Errors = append(op.Errors, http.StatusNotFound)
@@ -89,22 +89,41 @@ func (a *API) problem(ctx context.Context, operation string, err error) error {
 // statusClientGone is what nginx and others log where nobody waits for the answer any more.
 const statusClientGone = 499
 
-// plainText refuses a query that is not text as PostgreSQL keeps it.
-func plainText(h huma.API) func(huma.Context, func(huma.Context)) {
+// wellFormedQuery refuses what would be read as something else than was meant: a second value of a parameter that takes
+// one, an empty value among several (huma takes the parameter for missing), and text that PostgreSQL does not keep.
+func wellFormedQuery(h huma.API) func(huma.Context, func(huma.Context)) {
 	return func(ctx huma.Context, next func(huma.Context)) {
 		u := ctx.URL()
 		for name, values := range u.Query() {
-			for _, v := range append(values, name) {
-				if !utf8.ValidString(v) || strings.ContainsRune(v, 0) {
-					_ = huma.WriteErr(h, ctx, http.StatusUnprocessableEntity, "validation failed", &huma.ErrorDetail{
-						Location: "query." + strings.ToValidUTF8(strings.ReplaceAll(name, "\x00", ""), ""), Message: "must be UTF-8 without NUL",
-					})
-					return
-				}
+			if fault := queryFault(ctx.Operation(), name, values); fault != "" {
+				_ = huma.WriteErr(h, ctx, http.StatusUnprocessableEntity, "validation failed", &huma.ErrorDetail{
+					Location: "query." + strings.ToValidUTF8(strings.ReplaceAll(name, "\x00", ""), ""), Message: fault,
+				})
+				return
 			}
 		}
 		next(ctx)
 	}
+}
+
+func queryFault(op *huma.Operation, name string, values []string) string {
+	for _, v := range append(values, name) {
+		if !utf8.ValidString(v) || strings.ContainsRune(v, 0) {
+			return "must be UTF-8 without NUL"
+		}
+	}
+	if len(values) < 2 {
+		return ""
+	}
+	for _, p := range op.Parameters {
+		if p.In == "query" && p.Name == name && p.Schema.Type != huma.TypeArray {
+			return "must be given once"
+		}
+	}
+	if slices.Contains(values, "") {
+		return "must not be empty where it is repeated"
+	}
+	return ""
 }
 
 // plainProblem makes a problem of huma's readable: it leads with what is wrong and where, in a fixed order, and does not
