@@ -59,6 +59,7 @@ type driver struct {
 	log       *slog.Logger
 	consumer  streak
 	reader    streak
+	lost      streak
 }
 
 // session is one assignment: from Assigned to Revoked. It returns the consumer's error, or ctx's.
@@ -79,6 +80,11 @@ func (d *driver) session(ctx context.Context) error {
 		if lost := (*OffsetError)(nil); errors.As(err, &lost) {
 			d.lose(ctx, lost)
 			offset = lost.Next
+			if !d.lost.failed() { // again, with nothing read in between: no log does that, but none may make us spin
+				if err := d.idle(ctx, d.lost.pause()); err != nil {
+					return err
+				}
+			}
 			continue
 		}
 		if err != nil {
@@ -93,6 +99,7 @@ func (d *driver) session(ctx context.Context) error {
 			}
 			continue
 		}
+		d.lost.passed()
 		if d.reader.passed() {
 			d.log.InfoContext(ctx, "the log can be read again", "offset", offset)
 		}

@@ -76,16 +76,11 @@ type Log struct {
 	parts []*partition
 
 	mu     sync.Mutex
-	groups map[string]*group
+	groups map[string]bool // that are being consumed
+	closed bool
 }
 
 var _ eventlog.Log = (*Log)(nil)
-
-// group is what is known of a consumer of this process.
-type group struct {
-	running bool
-	handed  []int64 // by partition: the offset behind the last record handed to it
-}
 
 // Open opens the log in a folder, or makes it. Only one process can have it open.
 func Open(o Options) (*Log, error) {
@@ -99,7 +94,7 @@ func Open(o Options) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Log{o: o, lock: held, groups: map[string]*group{}}
+	l := &Log{o: o, lock: held, groups: map[string]bool{}}
 	if err := l.load(); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
@@ -176,54 +171,36 @@ func (l *Log) End(_ context.Context, partition int) (int64, error) {
 
 // Consume hands all partitions to c. A group has one consumer at a time.
 func (l *Log) Consume(ctx context.Context, name string, c eventlog.Consumer) error {
-	g, err := l.join(name)
-	if err != nil {
+	if err := l.join(name); err != nil {
 		return err
 	}
-	defer l.leave(g)
+	defer l.leave(name)
 	var wg sync.WaitGroup
 	for i := range l.parts {
-		wg.Go(func() {
-			eventlog.Drive(ctx, i, c, func(_ context.Context, partition int, offset int64) (eventlog.Reader, error) {
-				return l.open(g, partition, offset)
-			}, l.o.Logger.With("consumer", name))
-		})
+		wg.Go(func() { eventlog.Drive(ctx, i, c, l.open, l.o.Logger.With("consumer", name)) })
 	}
 	wg.Wait()
 	return ctx.Err()
 }
 
-func (l *Log) join(name string) (*group, error) {
+func (l *Log) join(name string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	g := l.groups[name]
-	if g == nil {
-		g = &group{handed: make([]int64, len(l.parts))}
-		l.groups[name] = g
+	if l.groups[name] {
+		return fmt.Errorf("consumer %q already reads this log", name)
 	}
-	if g.running {
-		return nil, fmt.Errorf("consumer %q already reads this log", name)
-	}
-	g.running = true
-	return g, nil
+	l.groups[name] = true
+	return nil
 }
 
-func (l *Log) leave(g *group) {
+func (l *Log) leave(name string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	g.running = false
+	delete(l.groups, name)
 }
 
-// open opens a reader that keeps count of what it hands over. Only the partition's goroutine uses its count.
-func (l *Log) open(g *group, partition int, offset int64) (eventlog.Reader, error) {
-	p := l.parts[partition]
-	handed := &g.handed[partition]
-	r, err := p.reader(offset, max(p.born, *handed), l.o.MaxBatch)
-	if err != nil {
-		return nil, err
-	}
-	r.handed = handed
-	return r, nil
+func (l *Log) open(_ context.Context, partition int, offset int64) (eventlog.Reader, error) {
+	return l.parts[partition].reader(offset, l.o.MaxBatch)
 }
 
 func (l *Log) part(partition int) (*partition, error) {
@@ -235,6 +212,12 @@ func (l *Log) part(partition int) (*partition, error) {
 
 // Close waits for the append under way, ends every reader and lets the folder go.
 func (l *Log) Close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return nil
+	}
+	l.closed = true
 	var errs []error
 	for _, p := range l.parts {
 		errs = append(errs, p.close())

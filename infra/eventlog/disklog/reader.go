@@ -16,22 +16,20 @@ type reader struct {
 	next  int64  // offset of the next record to hand over
 	index uint64 // entry that holds it
 
-	handed *int64 // the highest offset behind a record handed over, for the group
-
 	ahead []record.Entry // of an entry that did not fit into the last batch
 	recs  []record.Entry
 	arena []byte // what the values share memory with
 }
 
-// reader opens the partition for reading. lossAfter is the highest offset that a consumer of this log can have come to:
-// one above it has read records that the log has lost.
-func (p *partition) reader(offset, lossAfter int64, limit int) (*reader, error) {
+// reader opens the partition for reading.
+func (p *partition) reader(offset int64, limit int) (*reader, error) {
 	end, last, closed := p.tip.get()
 	if closed {
 		return nil, eventlog.ErrClosed
 	}
-	if offset > lossAfter {
-		return nil, &eventlog.OffsetError{Wanted: offset, Next: lossAfter, Reason: eventlog.ErrBeyondEnd}
+	if offset > end {
+		// Whatever was appended since the log was opened is certainly new to the consumer.
+		return nil, &eventlog.OffsetError{Wanted: offset, Next: p.born, Reason: eventlog.ErrBeyondEnd}
 	}
 	r := &reader{p: p, limit: limit, next: offset, index: last + 1}
 	if offset == end {
@@ -108,7 +106,6 @@ func (r *reader) fill(last uint64) error {
 	}
 	if n := len(r.recs); n > 0 {
 		r.next = r.recs[n-1].Offset + 1
-		*r.handed = max(*r.handed, r.next)
 	}
 	return nil
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/tokiflow/tokiflow/infra/eventlog"
@@ -19,7 +18,7 @@ func (l *Log) Consume(ctx context.Context, name string, c eventlog.Consumer) err
 	}
 	m := &member{l: l, group: l.o.Topic + "." + name}
 	log := l.log.With("consumer", name)
-	s := &share{c: c, f: &fetcher{l: l, ctx: ctx}, ctx: ctx, log: log, running: map[int]*drive{}}
+	s := &share{c: c, f: &fetcher{l: l, ctx: ctx}, ctx: ctx, log: log, running: map[int]*drive{}, ending: map[int]*drive{}}
 	pause := joinPause
 	failing := false
 	for ctx.Err() == nil {
@@ -43,7 +42,7 @@ func (l *Log) Consume(ctx context.Context, name string, c eventlog.Consumer) err
 		sleep(ctx, pause)
 		pause = min(2*pause, maxJoinPause)
 	}
-	s.set(nil)
+	s.end()
 	if err := m.leave(); err != nil {
 		log.WarnContext(ctx, "others will wait for this consumer's session to end", "err", err)
 	}
@@ -89,6 +88,7 @@ type share struct {
 	ctx     context.Context //nolint:containedctx // that of Consume, for the partitions that come later
 	log     *slog.Logger
 	running map[int]*drive
+	ending  map[int]*drive // stopped, but perhaps not yet at the end of their last batch
 }
 
 // drive is the reading of one partition.
@@ -106,18 +106,16 @@ func (s *share) held() []int {
 	return ps
 }
 
-// set makes partitions the ones that are read. Those that leave are told first, and their end is waited for.
+// set makes partitions the ones that are read. Those that leave are told to end and not waited for: a consumer that
+// hangs in one of them must not keep us from the group.
 func (s *share) set(partitions []int) {
-	var wg sync.WaitGroup
 	for p, d := range s.running {
-		if slices.Contains(partitions, p) {
-			continue
+		if !slices.Contains(partitions, p) {
+			d.stop()
+			s.ending[p] = d
+			delete(s.running, p)
 		}
-		d.stop()
-		delete(s.running, p)
-		wg.Go(func() { <-d.done })
 	}
-	wg.Wait()
 	for _, p := range partitions {
 		if s.running[p] != nil {
 			continue
@@ -125,11 +123,24 @@ func (s *share) set(partitions []int) {
 		ctx, stop := context.WithCancel(s.ctx)
 		d := &drive{stop: stop, done: make(chan struct{})}
 		s.running[p] = d
+		before := s.ending[p]
+		delete(s.ending, p)
 		go func() {
 			defer close(d.done)
 			defer stop()
+			if before != nil {
+				<-before.done // a consumer has each partition once
+			}
 			eventlog.Drive(ctx, p, s.c, s.f.open, s.log)
 		}()
+	}
+}
+
+// end stops reading and waits until the consumer has been told.
+func (s *share) end() {
+	s.set(nil)
+	for _, d := range s.ending {
+		<-d.done
 	}
 }
 
