@@ -247,7 +247,7 @@ func (l *lines) text() string {
 }
 
 // start runs a relay until the test or stop ends it.
-func start(t *testing.T, o alerting.Options) (stop func()) {
+func start(t testing.TB, o alerting.Options) (stop func()) {
 	t.Helper()
 	r, err := alerting.NewRelay(o)
 	if err != nil {

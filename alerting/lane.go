@@ -40,13 +40,18 @@ func (l *lane) run(ctx, attempts, records context.Context) {
 	defer wg.Wait()
 	o := l.relay.o
 	streak := streak{log: l.relay.log.With("receiver", l.receiver.Name()), what: "alerts cannot be claimed for delivery"}
+	more := false // the last claim got all it asked for
 	for {
+		if more {
+			l.gather(ctx)
+		}
 		free := l.takeSlots(ctx)
 		if free == 0 {
 			return
 		}
 		began := time.Now() // before the lease begins, so that it ends after all that is counted from here
 		ds, err := l.claim(records, free)
+		more = len(ds) == free
 		l.giveSlots(free - len(ds))
 		for _, d := range ds {
 			wg.Go(func() {
@@ -73,6 +78,17 @@ func (l *lane) claim(records context.Context, limit int) ([]alert.Delivery, erro
 	ctx, cancel := context.WithTimeout(records, leaseMargin)
 	defer cancel()
 	return o.Store.ClaimDeliveries(ctx, l.receiver.Name(), l.retries, limit, o.AttemptTimeout+leaseMargin)
+}
+
+// gather waits a moment for some slots to be free, so that a backlog is not claimed one by one.
+func (l *lane) gather(ctx context.Context) {
+	const moment, tries = 2 * time.Millisecond, 5
+	for range tries {
+		if len(l.slots) >= cap(l.slots)/2 || ctx.Err() != nil {
+			return
+		}
+		pause(ctx, moment, nil)
+	}
 }
 
 // takeSlots waits for a slot and takes all that are free. It returns 0 when ctx has ended.

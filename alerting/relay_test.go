@@ -18,7 +18,11 @@ import (
 	"github.com/tokiflow/tokiflow/core/alert"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, // the test process' own PostgreSQL runs to its end
+		goleak.IgnoreAnyFunction("github.com/tokiflow/tokiflow/infra/pg/pgtest.(*Cluster).Start.func1"),
+		goleak.IgnoreAnyFunction("github.com/tokiflow/tokiflow/infra/pg/pgtest.(*Cluster).startWatchdog.func1"))
+}
 
 // story is a relay on a memory, in a bubble with its own clock.
 type story struct {

@@ -11,7 +11,8 @@ import (
 // outboxChannel is notified with every transaction that writes to the outbox.
 const outboxChannel = "tokiflow_outbox"
 
-// lookAhead is how many due deliveries one look for claims goes through: most may be waiting for an earlier one.
+// lookAhead is how many due deliveries a look for claims goes through at a time, once those at the head were found to wait
+// for earlier ones.
 const lookAhead = 256
 
 // FanOut makes a delivery to each of the receivers from up to limit outbox rows, in order, and returns how many rows it took.
@@ -28,37 +29,38 @@ func (s *Store) FanOut(ctx context.Context, receivers []string, limit int) (int,
 // others. Nobody else gets them before the lease is over; an attempt is counted for each. A delivery waits while an earlier one
 // of its incident has not been taken by the same receiver.
 func (s *Store) ClaimDeliveries(ctx context.Context, receiver string, retries bool, limit int, lease time.Duration) ([]alert.Delivery, error) {
-	const what = "claim deliveries"
-	var out []alert.Delivery
+	look := limit
 	for {
-		looked := 0
-		err := s.inTx(ctx, what, func(q *db.Queries) error {
-			ids, err := q.LockDueDeliveries(ctx, db.LockDueDeliveriesParams{
-				Receiver: receiver, Retries: retries, MaxRows: rowLimit(max(limit, lookAhead)),
-			})
-			looked = len(ids)
-			if err != nil || looked == 0 {
-				return err
-			}
-			rows, err := q.ClaimDeliveries(ctx, db.ClaimDeliveriesParams{
-				Ids: ids, LeaseSeconds: lease.Seconds(), MaxRows: rowLimit(limit),
-			})
-			for _, r := range rows {
-				out = append(out, alert.Delivery{
-					ID: r.ID, Outbox: r.OutboxID, Org: r.OrgID, Incident: r.IncidentID, Receiver: r.Receiver,
-					Type: r.Type, Payload: r.Payload, CreatedAt: r.CreatedAt, Attempt: int(r.Attempts),
-				})
-			}
-			return err
-		})
-		if err != nil {
-			return nil, err
-		}
-		if len(out) > 0 || looked < max(limit, lookAhead) {
-			return out, nil
+		out, looked, err := s.claim(ctx, receiver, retries, look, limit, lease)
+		if err != nil || len(out) > 0 || looked < look {
+			return out, err
 		}
 		// All that was looked at waits for earlier ones and has been put off: what comes behind it may not.
+		look = max(limit, lookAhead)
 	}
+}
+
+// claim goes through up to look due deliveries and leases up to limit of them.
+func (s *Store) claim(ctx context.Context, receiver string, retries bool, look, limit int, lease time.Duration) (out []alert.Delivery, looked int, err error) {
+	err = s.inTx(ctx, "claim deliveries", func(q *db.Queries) error {
+		ids, err := q.LockDueDeliveries(ctx, db.LockDueDeliveriesParams{Receiver: receiver, Retries: retries, MaxRows: rowLimit(look)})
+		looked = len(ids)
+		if err != nil || looked == 0 {
+			return err
+		}
+		rows, err := q.ClaimDeliveries(ctx, db.ClaimDeliveriesParams{Ids: ids, LeaseSeconds: lease.Seconds(), MaxRows: rowLimit(limit)})
+		for _, r := range rows {
+			out = append(out, alert.Delivery{
+				ID: r.ID, Outbox: r.OutboxID, Org: r.OrgID, Incident: r.IncidentID, Receiver: r.Receiver,
+				Type: r.Type, Payload: r.Payload, CreatedAt: r.CreatedAt, Attempt: int(r.Attempts),
+			})
+		}
+		return err
+	})
+	if err != nil {
+		return nil, 0, err
+	}
+	return out, looked, nil
 }
 
 // RecordAttempt writes the attempt down and marks its delivery taken or, RetryIn from now, due again. It returns how many
