@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+
+	"github.com/tokiflow/tokiflow/app"
 )
 
 type migrateCmd struct {
@@ -47,8 +49,27 @@ Examples:
 }
 
 // Run looks and reports.
-func (d *doctorCmd) Run(context.Context, environment) error {
-	return errors.New("doctor: not wired yet")
+func (d *doctorCmd) Run(ctx context.Context, e environment) error {
+	ctx, stop := untilSignal(ctx)
+	defer stop()
+	o := app.Options{Listen: d.Listen, BaseURL: d.BaseURL, Version: version(), Logger: d.logger(e.stderr)}
+	d.databaseFlags.fill(&o)
+	d.kafkaFlags.fill(&o)
+	bad := 0
+	for _, f := range app.Doctor(ctx, o) {
+		mark := "ok  "
+		if !f.OK {
+			mark = "BAD "
+			bad++
+		}
+		if _, err := fmt.Fprintf(e.stdout, "%s %s: %s\n", mark, f.Name, f.Text); err != nil {
+			return err
+		}
+	}
+	if bad > 0 {
+		return statusError(exitFailed)
+	}
+	return nil
 }
 
 type versionCmd struct{}

@@ -54,7 +54,7 @@ type databaseFlags struct {
 type kafkaFlags struct {
 	KafkaBrokers           []string `placeholder:"HOST:PORT" help:"Brokers to keep the log on, separated by commas. Without them the log is on disk, in the data folder." group:"kafka"`
 	KafkaTopic             string   `default:"tokiflow.pings" placeholder:"NAME" help:"Topic of the log; it is made where it does not exist." group:"kafka"`
-	KafkaPartitions        int      `default:"12" placeholder:"N" help:"Partitions of the topic when it is made. The number of a topic that holds pings must never change." group:"kafka"`
+	KafkaPartitions        int      `default:"0" placeholder:"N" help:"Partitions of the topic; 0: what it has, or 8 where it is made. The number of a topic that holds pings must never change." group:"kafka"`
 	KafkaReplicationFactor int      `default:"-1" placeholder:"N" help:"Copies of the topic when it is made; -1: the brokers' own default." group:"kafka"`
 	KafkaTLS               bool     `help:"Speak TLS with the brokers." group:"kafka"`
 	KafkaTLSCA             string   `name:"kafka-tls-ca" placeholder:"FILE" help:"Certificates (PEM) that may sign the brokers'. Without it the system's count." group:"kafka"`
@@ -76,9 +76,10 @@ type serveCmd struct {
 
 	kafkaFlags `embed:""`
 
-	PingBodyLimit   int64  `default:"100000" placeholder:"BYTES" help:"How many bytes of a ping's body are kept." group:"ping"`
-	PingRateLimit   int    `default:"60" placeholder:"N" help:"Pings a minute and ping key; 0: no limit." group:"ping"`
-	BootstrapAPIKey string `name:"bootstrap-api-key" secret:"" placeholder:"KEY" help:"API key that is to exist from the first start on. Without it one is made and printed once." group:"ping"`
+	PingBodyLimit   int      `default:"100000" placeholder:"BYTES" help:"How many bytes of a ping's body are kept." group:"ping"`
+	PingRateLimit   int      `default:"60" placeholder:"N" help:"Pings a minute and ping key; 0: no limit." group:"ping"`
+	TrustedProxies  []string `placeholder:"NETWORK" help:"Networks (CIDR) whose X-Forwarded-For is believed when the address of a client is noted." group:"ping"`
+	BootstrapAPIKey string   `name:"bootstrap-api-key" secret:"" placeholder:"KEY" help:"API key that is to exist from the first start on. Without it one is made and printed once." group:"ping"`
 
 	AlertWebhook         []string `placeholder:"URL" help:"Where each opened and resolved incident is posted. May be given several times." group:"alert"`
 	AlertWebhookSecret   string   `secret:"" placeholder:"SECRET" help:"Key that signs the webhooks (Standard Webhooks), as whsec_ and base64." group:"alert"`
@@ -110,61 +111,69 @@ func (s *serveCmd) Run(ctx context.Context, e environment) error {
 	ctx, stop := untilSignal(ctx)
 	defer stop()
 	o := s.options(s.logger(e.stderr))
-	o.Announce = func(w app.Welcome) { welcome(e.stdout, w) }
+	o.Announce = func(w app.Welcome) { welcome(e.stdout, w, s.BootstrapAPIKey != "") }
 	return app.Run(ctx, o)
+}
+
+// options are the flags as package app knows them.
+func (s *serveCmd) options(logger *slog.Logger) app.Options {
+	o := app.Options{
+		Listen: s.Listen, BaseURL: s.BaseURL,
+		LogPartitions: s.LogPartitions, LogRetention: time.Duration(s.LogRetention),
+		PingBodyLimit: s.PingBodyLimit, PingRateLimit: s.PingRateLimit, TrustedProxies: s.TrustedProxies,
+		BootstrapAPIKey: s.BootstrapAPIKey, AlertWebhooks: s.AlertWebhook, AlertWebhookSecret: s.AlertWebhookSecret,
+		AllowPrivateWebhooks: s.AllowPrivateWebhooks,
+		Retention: app.Retention{
+			Pings: time.Duration(s.RetentionPings), Runs: time.Duration(s.RetentionRuns), Transitions: time.Duration(s.RetentionTransitions),
+		},
+		Version: version(), Logger: logger,
+	}
+	for _, r := range s.Role {
+		o.Roles = append(o.Roles, app.Role(r))
+	}
+	s.databaseFlags.fill(&o)
+	s.kafkaFlags.fill(&o)
+	return o
 }
 
 func (f databaseFlags) fill(o *app.Options) {
 	o.DataDir, o.DatabaseURL, o.PostgresBin = f.DataDir, f.DatabaseURL, f.PostgresBin
 }
 
-func (f kafkaFlags) options() app.Kafka {
-	return app.Kafka{
+func (f kafkaFlags) fill(o *app.Options) {
+	o.Kafka = app.Kafka{
 		Brokers: f.KafkaBrokers, Topic: f.KafkaTopic, Partitions: f.KafkaPartitions, ReplicationFactor: f.KafkaReplicationFactor,
 		TLS: f.KafkaTLS, TLSCA: f.KafkaTLSCA, TLSCert: f.KafkaTLSCert, TLSKey: f.KafkaTLSKey,
 		SASLMechanism: f.KafkaSASLMechanism, SASLUsername: f.KafkaSASLUsername, SASLPassword: f.KafkaSASLPassword,
 	}
 }
 
-func (s *serveCmd) options(log *slog.Logger) app.Options {
-	o := app.Options{
-		Listen: s.Listen, BaseURL: s.BaseURL, Kafka: s.kafkaFlags.options(),
-		LogPartitions: s.LogPartitions, LogRetention: time.Duration(s.LogRetention),
-		PingBodyLimit: int(s.PingBodyLimit), PingRateLimit: s.PingRateLimit, BootstrapAPIKey: s.BootstrapAPIKey,
-		AlertWebhooks: s.AlertWebhook, AlertWebhookSecret: s.AlertWebhookSecret, AllowPrivateWebhooks: s.AllowPrivateWebhooks,
-		Retention: app.Retention{
-			Pings: time.Duration(s.RetentionPings), Runs: time.Duration(s.RetentionRuns), Transitions: time.Duration(s.RetentionTransitions),
-		},
-		Version: version(), Logger: log,
-	}
-	for _, r := range s.Role {
-		o.Roles = append(o.Roles, app.Role(r))
-	}
-	s.databaseFlags.fill(&o)
-	return o
-}
-
-// welcome tells a person how to begin: on the first start with the API key and a line that can be pasted.
-func welcome(w io.Writer, v app.Welcome) {
-	if !v.FirstStart {
-		_, _ = fmt.Fprintf(w, "\nTokiflow is ready at %s (organisation %s)\n\n", v.URL, v.Organisation)
+// welcome tells a person how to begin: on the first start with the API key and a line that can be pasted. A key that
+// somebody has set is known to them, and is not printed.
+func welcome(out io.Writer, w app.Welcome, keyGiven bool) {
+	if !w.FirstStart {
+		_, _ = fmt.Fprintf(out, "\nTokiflow is ready at %s (organisation %s)\n\n", w.URL, w.Organisation)
 		return
 	}
-	_, _ = fmt.Fprintf(w, `
+	key, word, quote := w.APIKey, "Keep it: only its hash is stored, and it is not shown again.", "'"
+	if keyGiven {
+		key, word, quote = "$BOOTSTRAP_API_KEY", "It is the one that was given.", `"`
+	}
+	_, _ = fmt.Fprintf(out, `
 Tokiflow is ready at %[1]s
 
   organisation  %[2]s
   API key       %[3]s
-                Keep it: only its hash is stored, and it is not shown again.
+                %[5]s
 
 Make a monitor that expects a ping every hour:
 
-  curl -sS %[1]s/api/v1/monitors -H 'Authorization: Bearer %[3]s' \
+  curl -sS %[1]s/api/v1/monitors -H %[6]sAuthorization: Bearer %[3]s%[6]s \
     -H 'Content-Type: application/json' -d '{"name":"backup","schedule":{"interval":"1h"},"grace":"5m"}'
 
 Its answer holds a ping_url: let your job request it when it is done. A slug makes its monitor by itself:
 
   curl -sS '%[1]s/ping/%[4]s/backup?create=1'
 
-`, v.URL, v.Organisation, v.APIKey, v.ProjectKey)
+`, w.URL, w.Organisation, key, w.ProjectKey, word, quote)
 }
