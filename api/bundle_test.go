@@ -26,6 +26,7 @@ import (
 	"github.com/tokiflow/tokiflow/core/tenant"
 	"github.com/tokiflow/tokiflow/infra/pg/pgtest"
 	"github.com/tokiflow/tokiflow/infra/store"
+	"github.com/tokiflow/tokiflow/tsdb"
 )
 
 // baseURL is where the served API says that it is.
@@ -68,6 +69,9 @@ func newBundle(t *testing.T, change ...func(*api.Options)) *bundle {
 	}
 	for _, c := range change {
 		c(&o)
+	}
+	if o.History == nil {
+		o.History = tsdb.NewReader(s.pool)
 	}
 	r := chi.NewRouter()
 	api.New(o).Routes(r)

@@ -62,7 +62,7 @@ func (a *API) pageOf(ctx context.Context, who tenant.Identity, of string, in *hi
 	return history.Page{Window: w, After: history.Key{At: c.At, Tie: c.Tie}, Limit: in.Limit + 1}, nil
 }
 
-func placeIn(of string, k history.Key) cursor { return cursor{Of: of, At: k.At, Tie: k.Tie} }
+func placeIn(of string, k history.Key) cursor { return cursor{Of: of, At: k.At.UTC(), Tie: k.Tie} }
 
 // pingView is a ping in an answer.
 type pingView struct {
@@ -81,7 +81,7 @@ type pingView struct {
 
 func viewPing(p history.Ping) pingView {
 	return pingView{
-		ID: p.ID, Kind: p.Kind.String(), ReceivedAt: p.ReceivedAt, RID: idOrNull(p.RID), ExitCode: exitCode(p.ExitCode),
+		ID: p.ID, Kind: p.Kind.String(), ReceivedAt: p.ReceivedAt.UTC(), RID: idOrNull(p.RID), ExitCode: exitCode(p.ExitCode),
 		DurationSeconds: seconds(p.Duration), RemoteAddr: p.RemoteAddr, UserAgent: p.UserAgent, Method: p.Method,
 		BodySize: p.BodySize, HasOutput: p.HasOutput,
 	}
@@ -143,11 +143,12 @@ type runView struct {
 
 func viewRun(r history.Run) runView {
 	v := runView{
-		RunID: r.ID, FinishedAt: r.FinishedAt, Outcome: r.Outcome, ExitCode: exitCode(r.ExitCode),
+		RunID: r.ID, FinishedAt: r.FinishedAt.UTC(), Outcome: r.Outcome, ExitCode: exitCode(r.ExitCode),
 		DurationSeconds: seconds(r.Duration), LatenessSeconds: seconds(r.Lateness),
 	}
 	if !r.StartedAt.IsZero() {
-		v.StartedAt = &r.StartedAt
+		started := r.StartedAt.UTC()
+		v.StartedAt = &started
 	}
 	return v
 }
@@ -174,7 +175,7 @@ type transitionView struct {
 }
 
 func viewTransition(t history.Transition) transitionView {
-	return transitionView{At: t.At, From: t.From, To: t.To, Reason: t.Reason, SecondsInPrevious: finite(t.SecondsInPrevious)}
+	return transitionView{At: t.At.UTC(), From: t.From, To: t.To, Reason: t.Reason, SecondsInPrevious: finite(t.SecondsInPrevious)}
 }
 
 func (a *API) listTransitions(ctx context.Context, who tenant.Identity, in *historyInput) (*list[transitionView], error) {

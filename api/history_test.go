@@ -2,7 +2,9 @@ package api_test
 
 import (
 	"errors"
+	"fmt"
 	"math"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -200,7 +202,7 @@ func TestStats(t *testing.T) {
 		"":                           {From: now.AddDate(0, 0, -30), To: now},
 		"?from=2026-05-31T00:00:00Z": {From: time.Date(2026, 5, 31, 0, 0, 0, 0, time.UTC), To: now},
 		"?to=2026-01-31T00:00:00Z":   {From: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), To: time.Date(2026, 1, 31, 0, 0, 0, 0, time.UTC)},
-		"?from=2026-05-31T02:00:00%2B02:00&to=2026-06-05T00:00:00Z": {From: time.Date(2026, 5, 31, 0, 0, 0, 0, time.UTC), To: time.Date(2026, 6, 5, 0, 0, 0, 0, time.UTC)},
+		"?from=2026-05-31T02:00:00%2B02:00&to=2026-06-05T00:00:00Z": {From: time.Date(2026, 5, 31, 0, 0, 0, 0, time.UTC), To: now}, // not beyond now
 	} {
 		for _, path := range []string{"/api/v1/stats", "/api/v1/stats/monitors", "/api/v1/monitors/" + id + "/stats"} {
 			s.do(s.a.read, http.MethodGet, path+query, nil).want(http.StatusOK)
@@ -210,6 +212,7 @@ func TestStats(t *testing.T) {
 		}
 	}
 	s.do(s.a.read, http.MethodGet, "/api/v1/stats?from=2026-06-02T00:00:00Z", nil).problem("query.from", "before")
+	s.do(s.a.read, http.MethodGet, "/api/v1/stats?from=2026-06-02T00:00:00Z&to=2026-06-03T00:00:00Z", nil).problem("query.from", "before now")
 }
 
 func TestAFailureOfTheReaderIsOurs(t *testing.T) {
@@ -219,5 +222,10 @@ func TestAFailureOfTheReaderIsOurs(t *testing.T) {
 	r := s.do(s.a.read, http.MethodGet, "/api/v1/monitors/"+id+"/pings", nil).want(http.StatusInternalServerError)
 	if strings.Contains(string(r.raw), "relation") || !strings.Contains(s.out.String(), "relation pings") {
 		t.Errorf("%s, log %s", r.raw, s.out)
+	}
+	s.history.fail = fmt.Errorf("read pings: %w", &net.OpError{Op: "dial", Err: errors.New("connection refused")})
+	r = s.do(s.a.read, http.MethodGet, "/api/v1/monitors/"+id+"/pings", nil).want(http.StatusServiceUnavailable)
+	if r.header.Get("Retry-After") == "" {
+		t.Errorf("%v", r.header)
 	}
 }

@@ -3,6 +3,8 @@ package api
 import (
 	"context"
 	"errors"
+	"io"
+	"net"
 	"net/http"
 	"reflect"
 	"slices"
@@ -63,7 +65,10 @@ func (a *API) problem(ctx context.Context, operation string, err error) error {
 		return huma.NewError(statusClientGone, "the request was given up")
 	}
 	var f *fault.Error
-	if !errors.As(err, &f) {
+	if !errors.As(err, &f) && unreachable(err) {
+		f = &fault.Error{Code: fault.Unavailable, Message: "the database cannot be reached, try again", Err: err}
+	}
+	if f == nil {
 		a.log.ErrorContext(ctx, "api: a request failed", "operation", operation, "error", err)
 		return huma.Error500InternalServerError("something went wrong on our side; it is in the server's log")
 	}
@@ -84,6 +89,12 @@ func (a *API) problem(ctx context.Context, operation string, err error) error {
 	}
 	a.log.ErrorContext(ctx, "api: a fault without a status", "operation", operation, "code", f.Code, "error", err)
 	return huma.Error500InternalServerError("something went wrong on our side; it is in the server's log")
+}
+
+// unreachable tells an error on the way to the database from one that it answered with.
+func unreachable(err error) bool {
+	var network net.Error
+	return errors.As(err, &network) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
 // statusClientGone is what nginx and others log where nobody waits for the answer any more.

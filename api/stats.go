@@ -18,7 +18,7 @@ import (
 // Stats are the figures of a window. A figure without a value is null.
 type Stats struct {
 	From        time.Time `json:"from"`
-	To          time.Time `json:"to"`
+	To          time.Time `json:"to" doc:"As asked for, but now at most."`
 	UpSeconds   float64   `json:"up_seconds"`
 	DownSeconds float64   `json:"down_seconds"`
 	Uptime      *float64  `json:"uptime" doc:"up / (up + down), 0 to 1. Time that could not be observed, or in which the monitor was new or paused, is in neither."`
@@ -108,10 +108,20 @@ func (a *API) statsOperations(h huma.API) {
 
 const statsDefault = 30 * 24 * time.Hour
 
-// statsWindow is the Span asked for, else the last 30 days, and the one up to to where only from is missing.
+// statsWindow is the Span asked for, up to now at most: figures of the future are none. Without bounds it is the last 30
+// days, and without from only, the 30 days up to to.
 func (a *API) statsWindow(s Span) (history.Window, error) {
-	to := s.To.or(a.now().UTC().Truncate(time.Microsecond))
-	return s.window(to.Add(-statsDefault), to)
+	now := a.now().UTC().Truncate(time.Microsecond)
+	to := s.To.or(now)
+	w, err := s.window(to.Add(-statsDefault), to)
+	if err != nil || !w.To.After(now) {
+		return w, err
+	}
+	if w.To = now; !w.From.Before(now) {
+		return w, huma.NewError(http.StatusUnprocessableEntity, "validation failed",
+			&huma.ErrorDetail{Location: "query.from", Message: "must be before now"})
+	}
+	return w, nil
 }
 
 type monitorStatsInput struct {

@@ -27,6 +27,11 @@ func systemQueries() map[string]string {
 		"TryLockControls":    "a lock, no table",
 		"QueuedControls":     "the log serves all organisations; each row carries its own",
 		"DeleteControls":     "removes rows just read by QueuedControls",
+		"FanOut":             "the relay serves all organisations; each row carries its own",
+		"LockDueDeliveries":  "the relay serves all organisations; each row carries its own",
+		"ClaimDeliveries":    "the relay serves all organisations; each row carries its own",
+		"Backlogs":           "figures of the process: counts by receiver, nothing of a tenant",
+		"PruneOutbox":        "removes what every receiver has taken, of whomever it was",
 	}
 }
 
