@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# Runs the tests on real services and says at the end how many ran on what, and what was absent.
+#
+#   test/run.sh [go test arguments]      default: every package of the module
+#
+# It installs what is missing where it may (test/services/setup.sh), starts one Kafka broker for the whole run, and leaves
+# PostgreSQL to the tests: each test process starts a private one in half a second. What cannot be had is skipped, loudly.
+# Set TOKIFLOW_TEST_REQUIRE to make a missing service a failure.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+broker=
+finish() {
+	[ -z "$broker" ] || test/services/kafka.sh remove "$broker" || true
+}
+trap finish EXIT
+trap 'exit 130' INT TERM
+
+test/services/setup.sh </dev/null || echo "run.sh: setup failed: what needs the missing parts is skipped" >&2
+
+if [ -z "${TOKIFLOW_TEST_KAFKA:-}" ]; then
+	if env=$(KAFKA_PARENT=$$ test/services/kafka.sh start </dev/null); then
+		TOKIFLOW_TEST_KAFKA=$(sed -n 's/^TOKIFLOW_TEST_KAFKA=//p' <<<"$env")
+		broker=$(sed -n 's/^TOKIFLOW_TEST_KAFKA_DIR=//p' <<<"$env")
+		export TOKIFLOW_TEST_KAFKA
+	else
+		echo "run.sh: no Kafka broker: its tests are skipped" >&2
+	fi
+fi
+
+mkdir -p bin
+go build -o bin/summary ./test/summary
+[ "$#" -gt 0 ] || set -- ./...
+go test -json -timeout 20m "$@" </dev/null 2>&1 | bin/summary
