@@ -5,21 +5,15 @@ import (
 	"github.com/tokiflow/tokiflow/core/schedule"
 )
 
-// compiler makes rules of configurations. Monitors with the same schedule share its compiled form, with its zone's table.
+// compiler makes rules of configurations. Monitors share what schedules know of their zones.
 type compiler struct {
-	schedules map[schedule.Spec]schedule.Schedule
+	schedules schedule.Compiler
 }
 
-func newCompiler() compiler { return compiler{schedules: map[schedule.Spec]schedule.Schedule{}} }
-
-func (c compiler) rules(config monitor.Config) (*monitor.Rules, error) {
-	s, ok := c.schedules[config.Schedule]
-	if !ok {
-		var err error
-		if s, err = config.Schedule.Compile(); err != nil {
-			return nil, err
-		}
-		c.schedules[config.Schedule] = s
+func (c *compiler) rules(config monitor.Config) (*monitor.Rules, error) {
+	s, err := c.schedules.Compile(config.Schedule)
+	if err != nil {
+		return nil, err
 	}
 	return monitor.NewRules(config, s), nil
 }

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 	"unicode/utf8"
 
@@ -53,7 +52,6 @@ func newPartition(snap checkpoint.Snapshot) (*partition, error) {
 		clock:    snap.Clock,
 		gaps:     logclock.NewGaps(snap.Gaps),
 		monitors: make(map[uuid.UUID]*entry, len(snap.Monitors)),
-		compiler: newCompiler(),
 		next:     snap.Position.Offset,
 	}
 	for i := range snap.Monitors {
@@ -78,7 +76,8 @@ func (p *partition) apply(rec record.Entry) error {
 		return err
 	}
 	for _, g := range p.clock.TakeGaps() {
-		p.gap(g)
+		p.gaps.Add(g)
+		p.pending.Gaps = append(p.pending.Gaps, g)
 	}
 	p.advance(p.clock.Judged())
 	switch h.Type {
@@ -99,30 +98,6 @@ func (p *partition) advance(t time.Time) {
 		}
 		p.step(e, monitor.Event{Judged: t})
 	}
-}
-
-// gap judges what is due before it and then takes back, in every monitor, what could not be observed in it. A gap is as rare
-// as a restart, so a look at every monitor is no matter.
-func (p *partition) gap(g logclock.Gap) {
-	before := g.From.Add(-time.Microsecond)
-	p.advance(before)
-	p.gaps.Add(g)
-	p.pending.Gaps = append(p.pending.Gaps, g)
-	for _, e := range p.ordered() {
-		if !e.state.Timer().IsZero() {
-			p.step(e, monitor.Event{Judged: before, Gap: &g})
-		}
-	}
-}
-
-// ordered lists the monitors in an order that is the same at every replay.
-func (p *partition) ordered() []*entry {
-	all := make([]*entry, 0, len(p.monitors))
-	for _, e := range p.monitors {
-		all = append(all, e)
-	}
-	slices.SortFunc(all, func(a, b *entry) int { return slices.Compare(a.Monitor[:], b.Monitor[:]) })
-	return all
 }
 
 func (p *partition) ping(rec []byte) error {

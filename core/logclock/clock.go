@@ -29,16 +29,25 @@ type Clock struct {
 	Read time.Time `json:"read,omitzero"`
 	// Covered is the time up to which it is known whether pings could be received.
 	Covered time.Time `json:"covered,omitzero"`
+	// Claims are what markers say beyond Covered: times in which some appender could receive, in order and apart.
+	Claims []Claim `json:"claims,omitempty"`
 
 	gaps []Gap
 }
 
+// Claim is a time in which pings could be received: From ≤ t ≤ To.
+type Claim struct {
+	From time.Time `json:"from"`
+	To   time.Time `json:"to"`
+}
+
 // Appender is what is known of one process that writes to the partition.
 type Appender struct {
-	Seq   uint64    `json:"seq"`            // of its last record
-	At    time.Time `json:"at"`             // stamp of its last record
-	Since time.Time `json:"since,omitzero"` // it could receive from Since
-	Until time.Time `json:"until,omitzero"` // to Until, says its last marker
+	Seq uint64    `json:"seq"` // of its last record
+	At  time.Time `json:"at"`  // stamp of its last record
+	// Marked appenders have sent a marker: they take pings. The others only write changes of configuration, and nothing
+	// of them is waited for.
+	Marked bool `json:"marked,omitempty"`
 	// Skew is what to add to its times to compare its progress with that of the others: when it joined it was level with
 	// the one that was furthest.
 	Skew time.Duration `json:"skew,omitempty"`
@@ -103,33 +112,51 @@ func (c *Clock) mark(a *Appender, m record.Marker) {
 			other.Ended = true
 		}
 	}
-	a.Since, a.Until = m.Since, later(a.Until, m.At)
-	a.Ended = m.Closing
+	a.Marked, a.Ended = true, m.Closing
 	if c.Covered.IsZero() {
 		c.Covered = m.Since
 	}
+	c.claim(Claim{From: m.Since, To: later(m.Since, m.At)})
 }
 
-// advance moves the watermark to the oldest last record of the living appenders, forgets the dead, and follows their claims.
+// claim adds to the claims, joining those that touch.
+func (c *Clock) claim(n Claim) {
+	claims := make([]Claim, 0, len(c.Claims)+1)
+	for _, old := range c.Claims {
+		switch {
+		case old.To.Before(n.From):
+			claims = append(claims, old)
+		case n.To.Before(old.From):
+			claims = append(claims, n)
+			n = old
+		default:
+			n = Claim{From: earlier(n.From, old.From), To: later(n.To, old.To)}
+		}
+	}
+	c.Claims = append(claims, n)
+	c.cover()
+}
+
+// advance moves the watermark to the oldest last record of the living appenders, forgets the dead, and closes every hole in
+// the claims that the watermark has passed: none of the living can still fill it.
 func (c *Clock) advance() {
 	furthest := c.furthest()
 	var oldest time.Time
 	for id, a := range c.Appenders {
 		if furthest.Sub(a.At.Add(a.Skew)) > DeadAfter {
-			c.cover() // its claim may reach further than what is covered so far
 			delete(c.Appenders, id)
 			continue
 		}
-		// One that has sent no marker takes no pings (it only writes changes of configuration): nothing of it is waited for.
-		if !a.Ended && !a.Until.IsZero() && (oldest.IsZero() || a.At.Before(oldest)) {
+		if !a.Ended && a.Marked && (oldest.IsZero() || a.At.Before(oldest)) {
 			oldest = a.At
 		}
 	}
-	if !oldest.IsZero() {
-		c.Read = later(c.Read, oldest)
+	c.Read = later(c.Read, oldest)
+	for c.Covered.Before(c.Read) && len(c.Claims) > 0 && !c.Claims[0].From.After(c.Read) {
+		c.gaps = append(c.gaps, Gap{From: c.Covered, To: c.Claims[0].From})
+		c.Covered = c.Claims[0].From
+		c.cover()
 	}
-	c.cover()
-	c.findGaps()
 }
 
 // furthest is the progress of the appender that is furthest, in the times of the first.
@@ -143,35 +170,17 @@ func (c *Clock) furthest() time.Time {
 
 // cover extends Covered by the claims that join on to it.
 func (c *Clock) cover() {
-	if c.Covered.IsZero() {
-		return
-	}
-	for moved := true; moved; {
-		moved = false
-		for _, a := range c.Appenders {
-			if !a.Since.After(c.Covered) && a.Until.After(c.Covered) {
-				c.Covered, moved = a.Until, true
-			}
-		}
+	for len(c.Claims) > 0 && !c.Claims[0].From.After(c.Covered) {
+		c.Covered = later(c.Covered, c.Claims[0].To)
+		c.Claims = c.Claims[1:]
 	}
 }
 
-// findGaps closes every hole in the claims that the watermark has passed: none of the living can still fill it.
-func (c *Clock) findGaps() {
-	for c.Covered.Before(c.Read) {
-		var next time.Time
-		for _, a := range c.Appenders {
-			if a.Since.After(c.Covered) && (next.IsZero() || a.Since.Before(next)) {
-				next = a.Since
-			}
-		}
-		if next.IsZero() || c.Covered.IsZero() || next.After(c.Read) {
-			return
-		}
-		c.gaps = append(c.gaps, Gap{From: c.Covered, To: next})
-		c.Covered = next
-		c.cover()
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
 	}
+	return a
 }
 
 func later(a, b time.Time) time.Time {

@@ -62,3 +62,15 @@ func (g *Gaps) until(t time.Time) time.Duration {
 	}
 	return total
 }
+
+// Last returns the latest gap that shares an instant with the time from a to b, both included.
+func (g *Gaps) Last(a, b time.Time) (Gap, bool) {
+	if g == nil {
+		return Gap{}, false
+	}
+	i := sort.Search(len(g.list), func(i int) bool { return g.list[i].From.After(b) }) // gaps that begin by b
+	if i == 0 || !g.list[i-1].To.After(a) {
+		return Gap{}, false
+	}
+	return g.list[i-1], true
+}

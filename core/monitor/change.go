@@ -138,31 +138,22 @@ func (m *machine) resolveByPerson(t time.Time, id uuid.UUID) {
 	m.settle(t, "resolved by a person")
 }
 
-// gap takes back what could not be observed (docs/adr/0008): an expectation whose due moment or deadline lies in the gap, so that
-// its ping may have been turned away, is put behind it; a run whose deadline lies in it may have ended there.
-func (m *machine) gap(g logclock.Gap) {
-	inside := func(t time.Time) bool { return !t.Before(g.From) && t.Before(g.To) }
-	for _, o := range m.s.Open {
-		if !o.Overdue && inside(o.Deadline) {
-			m.end(o, g.To, Unknown)
-		}
+// doubtful returns the gap in which the ping that is expected may have been turned away: one that holds the deadline, or
+// the due moment, or comes near it (docs/adr/0008). Of two, the later.
+func (m *machine) doubtful() (logclock.Gap, bool) {
+	g, ok := m.gaps.Last(m.s.Deadline, m.s.Deadline)
+	if !ok {
+		g, ok = m.gaps.Last(m.s.Due.Add(-m.slack()), m.s.Due)
 	}
-	var keep []OpenRun
-	for _, o := range m.s.Open {
-		if o.Overdue || !inside(o.Deadline) {
-			keep = append(keep, o)
-		}
-	}
-	m.s.Open = keep
-	if !m.s.expecting() || m.s.Status == Paused {
-		return
-	}
-	if near := m.s.Due.Add(-m.slack()); inside(m.s.Deadline) || near.Before(g.To) && !m.s.Due.Before(g.From) {
-		m.arm(g.To)
-		if m.s.Status == Late {
-			m.resolve(incident.Late, g.To, "gap")
-			m.become(Up, g.To, "gap")
-		}
+	return g, ok
+}
+
+// excuse puts the expectation behind the gap, as if a ping had come at its end.
+func (m *machine) excuse(t time.Time, g logclock.Gap) {
+	m.arm(g.To)
+	if m.s.Status == Late {
+		m.resolve(incident.Late, t, "gap")
+		m.become(Up, t, "gap")
 	}
 }
 

@@ -20,15 +20,14 @@ type Rules struct {
 // NewRules pairs a configuration with its compiled schedule, which monitors may share.
 func NewRules(c Config, s schedule.Schedule) *Rules { return &Rules{Config: c, schedule: s} }
 
-// Event is what happened to a monitor. Of Ping, Control and Gap at most one is set; with none it is a tick.
+// Event is what happened to a monitor. Of Ping and Control at most one is set; with none it is a tick.
 type Event struct {
 	// Judged is the partition's: deadlines up to it may be judged (core/logclock).
 	Judged time.Time
-	Gaps   *logclock.Gaps // those known so far
+	Gaps   *logclock.Gaps // all that lie before Judged
 
 	Ping    *Ping
 	Control *Control
-	Gap     *logclock.Gap
 }
 
 // Control is a change that a person made.
@@ -59,9 +58,6 @@ func Next(id uuid.UUID, r *Rules, s State, e Event) (State, Effects) {
 	case e.Control != nil:
 		m.drain(e.Judged)
 		m.control(*e.Control)
-	case e.Gap != nil:
-		m.drain(e.Judged)
-		m.gap(*e.Gap)
 	}
 	m.drain(e.Judged)
 	return m.s, m.out
@@ -139,13 +135,23 @@ func (m *machine) drain(judged time.Time) {
 	}
 }
 
-// fire judges what the state waits for at t.
+// fire judges what the state waits for at t. All gaps up to there are known by then.
 func (m *machine) fire(t time.Time) {
-	for i := range m.s.Open {
-		if o := m.s.Open[i]; !o.Overdue && o.Deadline.Equal(t) {
-			m.overrun(i, t)
-			return
+	for i, o := range m.s.Open {
+		if o.Overdue || !o.Deadline.Equal(t) {
+			continue
 		}
+		if _, gap := m.gaps.Last(t, t); gap { // its end may have been turned away
+			m.s.Open = without(m.s.Open, i)
+			m.end(o, t, Unknown)
+		} else {
+			m.overrun(i, t)
+		}
+		return
+	}
+	if g, ok := m.doubtful(); ok {
+		m.excuse(t, g)
+		return
 	}
 	if !m.s.Deadline.After(t) {
 		m.missed(t)

@@ -110,7 +110,7 @@ func (m *machine) close(p Ping) (run Run, matched bool) {
 	due, began := m.s.Due, p.At
 	if i := m.find(p); i >= 0 {
 		o := m.s.Open[i]
-		m.s.Open = append(append(make([]OpenRun, 0, len(m.s.Open)-1), m.s.Open[:i]...), m.s.Open[i+1:]...)
+		m.s.Open = without(m.s.Open, i)
 		run.ID, run.StartedAt, matched = o.ID, o.StartedAt, true
 		if run.Duration < 0 {
 			run.Duration = max(0, p.At.Sub(o.StartedAt))
@@ -125,6 +125,11 @@ func (m *machine) close(p Ping) (run Run, matched bool) {
 	}
 	m.out.Runs = append(m.out.Runs, run)
 	return run, matched
+}
+
+// without is a copy of the list less one.
+func without(list []OpenRun, i int) []OpenRun {
+	return append(append(make([]OpenRun, 0, len(list)-1), list[:i]...), list[i+1:]...)
 }
 
 // find is the open run with the ping's run id; without one, the latest.

@@ -130,7 +130,7 @@ func (tl *timeline) happen(at0 time.Time, what string) {
 		from, to, _ := strings.Cut(rest, " ")
 		g := logclock.Gap{From: at(tl.day, from), To: at(tl.day, to)}
 		tl.gaps.Add(g)
-		tl.next(monitor.Event{Judged: g.From.Add(-time.Microsecond), Gap: &g})
+		tl.next(monitor.Event{Judged: g.To})
 	default:
 		p := tl.ping(at0, verb, rest)
 		tl.next(monitor.Event{Judged: at0, Ping: &p})

@@ -5,7 +5,9 @@ package fault
 import (
 	"context"
 	"math/rand/v2"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -26,6 +28,7 @@ func TestKillTokiflow(t *testing.T) {
 		time.Sleep(rand.N(1500 * time.Millisecond)) //nolint:gosec // a test
 		s.start()
 	})
+	replayed(t, cluster, copyOfLog(t, s))
 }
 
 // TestKillPostgres kills PostgreSQL 10 times at random moments, under a Tokiflow that goes on taking pings.
@@ -40,6 +43,27 @@ func TestKillPostgres(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
+	replayed(t, cluster, copyOfLog(t, s))
+}
+
+// TestKillKafka kills the broker 10 times at random moments, and Tokiflow in between.
+func TestKillKafka(t *testing.T) {
+	cluster := pgtest.Server(t)
+	hook, w := listen(t)
+	broker := startBroker(t)
+	s := newServer(t, build(t), "--database-url", cluster.URL("postgres"), "--alert-webhook", hook,
+		"--kafka-brokers", broker.address, "--kafka-topic", "fault")
+	n := 0
+	disturbed(t, s, w, cluster, 10, func() {
+		broker.script("kill")
+		time.Sleep(rand.N(3 * time.Second)) //nolint:gosec // a test
+		broker.script("start")
+		if n++; n%3 == 0 {
+			s.kill()
+			s.start()
+		}
+	})
+	replayed(t, cluster, app.Options{DataDir: t.TempDir(), Kafka: app.Kafka{Brokers: []string{broker.address}, Topic: "fault"}})
 }
 
 // disturbed puts the fleet under load, breaks something many times, and verifies.
@@ -68,10 +92,47 @@ func disturbed(t *testing.T, s *server, w *told, cluster *pgtest.Cluster, times 
 	awaitQuiet(t, pool, f)
 	s.stop()
 	verify(t, pool, f, answered, w)
+}
 
+// copyOfLog is what a process needs to read the log that s has left.
+func copyOfLog(t *testing.T, s *server) app.Options {
+	t.Helper()
 	folder := t.TempDir()
 	copyDir(t, filepath.Join(s.dir, "log"), filepath.Join(folder, "log"))
-	replayed(t, pool, app.Options{DataDir: folder, LogRetention: 24 * time.Hour})
+	return app.Options{DataDir: folder, LogRetention: 24 * time.Hour}
+}
+
+// broker is a real Kafka broker, run by the project's script.
+type broker struct {
+	t       *testing.T
+	dir     string
+	address string
+}
+
+func startBroker(t *testing.T) *broker {
+	t.Helper()
+	b := &broker{t: t, dir: filepath.Join(t.TempDir(), "kafka")}
+	for _, line := range strings.Split(b.script("start"), "\n") {
+		if _, address, ok := strings.Cut(strings.TrimPrefix(strings.TrimSpace(line), "export "), "="); ok && b.address == "" {
+			b.address = strings.Trim(address, `"'`)
+		}
+	}
+	if b.address == "" {
+		t.Fatal("the broker does not say where it is")
+	}
+	t.Cleanup(func() { b.script("stop") })
+	return b
+}
+
+func (b *broker) script(verb string) string {
+	b.t.Helper()
+	cmd := exec.Command(filepath.Join("..", "services", "kafka.sh"), verb, b.dir) //nolint:gosec,noctx // the project's own
+	cmd.Stderr = b.t.Output()
+	out, err := cmd.Output()
+	if err != nil {
+		b.t.Fatalf("kafka.sh %s: %v", verb, err)
+	}
+	return string(out)
 }
 
 // awaitQuiet waits until every change has been judged and told.

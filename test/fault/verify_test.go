@@ -135,8 +135,13 @@ func outcome(t *testing.T, pool *pgxpool.Pool) map[string][]string {
 }
 
 // replayed: an undisturbed process with an empty database comes, from the same log, to the same.
-func replayed(t *testing.T, pool *pgxpool.Pool, o app.Options) {
+func replayed(t *testing.T, cluster *pgtest.Cluster, o app.Options) {
 	t.Helper()
+	pool, err := pg.Open(t.Context(), cluster.URL("postgres"), pg.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pool.Close()
 	want := outcome(t, pool)
 	o.Listen, o.DatabaseURL = "127.0.0.1:0", pgtest.NewURL(t)
 	o.Roles = []app.Role{app.RoleEvaluate, app.RoleWrite}
