@@ -167,16 +167,20 @@ type batch struct {
 	now    time.Duration
 	remote string
 	agent  string
-	parts  map[int][][]byte
+	arena  []byte         // all records, one behind the other
+	parts  map[int][]span // by partition
 	answer batchAnswer
 }
+
+// span is a record's place in the arena, which moves while it grows.
+type span struct{ from, to int }
 
 func newBatch(g *Ingest, r *http.Request, org tenant.OrgID, now time.Duration) *batch {
 	return &batch{
 		g: g, org: org, now: now,
 		remote: remoteAddr(r, g.o.TrustedProxies),
 		agent:  g.userAgent(r, new(scratch)),
-		parts:  map[int][][]byte{},
+		parts:  map[int][]span{},
 		answer: batchAnswer{Rejected: []rejected{}},
 	}
 }
@@ -205,11 +209,13 @@ func (b *batch) take(one []byte) error {
 	}
 	size := len(p.body)
 	kept := p.body[:min(size, b.g.o.BodyLimit)]
-	b.parts[t.partition] = append(b.parts[t.partition], record.AppendPing(nil, &record.Ping{
+	from := len(b.arena)
+	b.arena = record.AppendPing(b.arena, &record.Ping{
 		ID: id, Org: t.Org, Monitor: t.Monitor, Kind: p.kind, RID: p.rid, ExitCode: p.exit, Duration: p.duration,
 		RemoteAddr: b.remote, UserAgent: b.agent, Method: http.MethodPost,
 		BodySize: int64(size), Body: b.g.redact(t.Org, kept, len(kept) < size),
-	}))
+	})
+	b.parts[t.partition] = append(b.parts[t.partition], span{from, len(b.arena)})
 	return nil
 }
 
@@ -239,7 +245,11 @@ func (b *batch) append(ctx context.Context) error {
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	var failed error
-	for partition, recs := range b.parts {
+	for partition, spans := range b.parts {
+		recs := make([][]byte, len(spans))
+		for i, s := range spans {
+			recs[i] = b.arena[s.from:s.to:s.to]
+		}
 		wg.Go(func() {
 			if _, err := b.g.o.Appender.AppendAll(ctx, partition, recs); err != nil {
 				mu.Lock()

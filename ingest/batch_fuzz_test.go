@@ -3,6 +3,7 @@ package ingest
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -56,4 +57,41 @@ func FuzzInflate(f *testing.F) {
 			t.Fatalf("%d bytes and %v", len(out), err)
 		}
 	})
+}
+
+// FuzzScan holds the quick reader of a ping against encoding/json.
+func FuzzScan(f *testing.F) {
+	for _, s := range []string{
+		strings.TrimSpace(lines(1)), `{"slug":"a","kind":"fail","exit_code":3,"duration":0.1,"body":"é","rid":"` + runID + `"}`,
+		`{}`, `{ "kind" : "log" , }`, `{"duration":01}`, `{"duration":1.}`, `{"duration":.5}`, `{"exit_code":1.0}`, `{"exit_code":9999999999999999999}`,
+		`{"key":"a","key":"b"}`, `{"body":"\n"}`, "{\"body\":\"\xff\"}", `{"body":null}`, `{"KEY":""}`, `{"slug":"a","kind":"log"} x`,
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, one []byte) {
+		fields, ok := scanFields(one)
+		if !ok {
+			return
+		}
+		got, gotErr := fields.ping()
+		want, wantErr := decodeBatchPing(one)
+		if fmt.Sprint(gotErr) != fmt.Sprint(wantErr) {
+			t.Fatalf("%q: %v, encoding/json: %v", one, gotErr, wantErr)
+		}
+		if gotErr == nil && (got.key != want.key || got.slug != want.slug || got.kind != want.kind || got.exit != want.exit ||
+			got.rid != want.rid || got.duration != want.duration || !bytes.Equal(got.body, want.body)) {
+			t.Fatalf("%q: %+v, encoding/json: %+v", one, got, want)
+		}
+	})
+}
+
+// TestPlainPingsAreScanned: what clients send must not fall back to encoding/json.
+func TestPlainPingsAreScanned(t *testing.T) {
+	for _, s := range []string{
+		strings.TrimSpace(lines(1)), `{"slug": "a", "kind": "fail", "exit_code": 3, "duration": 0.125, "body": "disk full", "rid": "` + runID + `"}`, ` {"kind":"log"}` + "\r",
+	} {
+		if _, ok := scanFields([]byte(s)); !ok {
+			t.Errorf("%s is not scanned", s)
+		}
+	}
 }

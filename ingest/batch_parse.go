@@ -82,21 +82,32 @@ type batchPing struct {
 	exit     int16
 	rid      uuid.UUID
 	duration time.Duration
-	body     []byte
+	body     []byte // may share memory with the batch
+}
+
+// batchFields is one ping of a batch as it is written; nil: not given.
+type batchFields struct {
+	Key      *string  `json:"key"`
+	Slug     *string  `json:"slug"`
+	Kind     *string  `json:"kind"`
+	RID      *string  `json:"rid"`
+	ExitCode *int     `json:"exit_code"`
+	Duration *float64 `json:"duration"`
+	Body     *string  `json:"body"`
 }
 
 // parseBatchPing reads one ping. The error may be shown. A field that is not known is refused by name: a mistyped
 // exit_code that is passed over would make a failure a success.
 func parseBatchPing(one []byte) (batchPing, error) {
-	var in struct {
-		Key      *string  `json:"key"`
-		Slug     *string  `json:"slug"`
-		Kind     *string  `json:"kind"`
-		RID      *string  `json:"rid"`
-		ExitCode *int     `json:"exit_code"`
-		Duration *float64 `json:"duration"`
-		Body     *string  `json:"body"`
+	if f, ok := scanFields(one); ok {
+		return f.ping()
 	}
+	return decodeBatchPing(one)
+}
+
+// decodeBatchPing is parseBatchPing by encoding/json: for what scanFields does not take.
+func decodeBatchPing(one []byte) (batchPing, error) {
+	var in batchFields
 	d := json.NewDecoder(bytes.NewReader(one))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&in); err != nil {
@@ -105,48 +116,85 @@ func parseBatchPing(one []byte) (batchPing, error) {
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return batchPing{}, errors.New("something follows the JSON object on this line")
 	}
-	p := batchPing{exit: record.NoExitCode, duration: record.NoDuration}
+	return in.plain().ping()
+}
+
+func (f *batchFields) plain() plainFields {
+	var p plainFields
+	text := func(s *string, t *textField) {
+		if s != nil {
+			t.value, t.given = []byte(*s), true
+		}
+	}
+	text(f.Key, &p.key)
+	text(f.Slug, &p.slug)
+	text(f.Kind, &p.kind)
+	text(f.RID, &p.rid)
+	text(f.Body, &p.body)
+	if f.ExitCode != nil {
+		p.exit, p.hasExit = *f.ExitCode, true
+	}
+	if f.Duration != nil {
+		p.duration, p.hasDuration = *f.Duration, true
+	}
+	return p
+}
+
+// textField is a field that holds a string.
+type textField struct {
+	value []byte
+	given bool
+}
+
+// plainFields is batchFields without pointers, and with strings that share memory with the batch.
+type plainFields struct {
+	key, slug, kind, rid, body textField
+	exit                       int
+	duration                   float64
+	hasExit, hasDuration       bool
+}
+
+// ping checks the fields.
+func (f plainFields) ping() (batchPing, error) {
+	p := batchPing{exit: record.NoExitCode, duration: record.NoDuration, body: f.body.value}
 	var ok bool
 	switch {
-	case in.Key != nil && in.Slug != nil:
+	case f.key.given && f.slug.given:
 		return p, errors.New("give key or slug, not both")
-	case in.Key != nil:
-		if p.key, ok = parseUUID(*in.Key, false); !ok {
+	case f.key.given:
+		if p.key, ok = parseUUID(string(f.key.value), false); !ok {
 			return p, errNotFound
 		}
-	case in.Slug != nil:
-		if p.slug = *in.Slug; !monitor.ValidSlug(p.slug) {
+	case f.slug.given:
+		if p.slug = string(f.slug.value); !monitor.ValidSlug(p.slug) {
 			return p, errors.New("invalid slug: it has the characters a-z, 0-9, - and _")
 		}
 	default:
 		return p, errors.New("key or slug is missing")
 	}
-	if in.Kind == nil {
+	if !f.kind.given {
 		return p, errors.New("kind is missing: success, start, fail or log")
 	}
-	if p.kind, ok = record.ParsePingKind(*in.Kind); !ok {
+	if p.kind, ok = record.ParsePingKind(string(f.kind.value)); !ok {
 		return p, errors.New("invalid kind: success, start, fail or log")
 	}
-	if in.RID != nil {
-		if p.rid, ok = parseUUID(*in.RID, true); !ok {
+	if f.rid.given {
+		if p.rid, ok = parseUUID(string(f.rid.value), true); !ok {
 			return p, errors.New("invalid uuid format")
 		}
 	}
-	if in.ExitCode != nil {
-		if *in.ExitCode < 0 || *in.ExitCode > maxExit {
+	if f.hasExit {
+		if f.exit < 0 || f.exit > maxExit {
 			return p, errors.New("invalid exit_code: 0 to 255")
 		}
-		p.exit = int16(*in.ExitCode)
+		p.exit = int16(f.exit)
 		p.kind = judge(p.kind, p.exit)
 	}
-	if in.Duration != nil {
-		if *in.Duration < 0 || *in.Duration > maxSeconds {
+	if f.hasDuration {
+		if f.duration < 0 || f.duration > maxSeconds {
 			return p, errors.New("invalid duration: seconds from 0")
 		}
-		p.duration = time.Duration(math.Round(*in.Duration*1e6)) * time.Microsecond
-	}
-	if in.Body != nil {
-		p.body = []byte(*in.Body)
+		p.duration = time.Duration(math.Round(f.duration*1e6)) * time.Microsecond
 	}
 	return p, nil
 }

@@ -240,9 +240,11 @@ func nibble(c byte, upper bool) (byte, bool) {
 	return 0, false
 }
 
+func digit(c byte) bool { return c >= '0' && c <= '9' }
+
 func digits(s string) bool {
 	for i := range len(s) {
-		if s[i] < '0' || s[i] > '9' {
+		if !digit(s[i]) {
 			return false
 		}
 	}
