@@ -153,6 +153,11 @@ func (a *App) startConsumers() error {
 	if a.o.has(RoleWrite) {
 		w := tsdb.NewWriter(a.pool, a.eventlog.ID(), a.log, a.registry)
 		a.background("tsdb writer", func(ctx context.Context) error { return a.eventlog.Consume(ctx, consumerWriter, w) })
+		u, err := tsdb.NewUpkeep(a.pool, tsdb.Retention(a.o.Retention), a.log)
+		if err != nil {
+			return err
+		}
+		a.background("upkeep of the time series", func(ctx context.Context) error { u.Run(ctx); return nil })
 	}
 	if a.o.has(RoleEvaluate) {
 		e, err := evaluator.New(evaluator.Options{
@@ -244,6 +249,15 @@ func (a *App) openDatabase(ctx context.Context) error {
 	}
 	a.store = store.New(pool)
 	return nil
+}
+
+// Migrate brings the schema of the database up to date and leaves.
+func Migrate(ctx context.Context, o Options) error {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	a := &App{o: o, log: o.Logger}
+	return errors.Join(a.openDatabase(ctx), a.stop())
 }
 
 // awaitDatabase waits for a database that is not there yet: whoever starts both at once must not care for the order.

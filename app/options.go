@@ -76,7 +76,8 @@ type Kafka struct {
 
 // Retention is how long history stays; 0: for ever.
 type Retention struct {
-	Pings, Runs, Transitions time.Duration
+	Pings   time.Duration
+	History time.Duration // runs and transitions
 }
 
 // Welcome is what a person needs to begin.

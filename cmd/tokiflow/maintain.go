@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -26,8 +25,12 @@ Examples:
 }
 
 // Run migrates and leaves.
-func (m *migrateCmd) Run(context.Context, environment) error {
-	return errors.New("migrate: not wired yet")
+func (m *migrateCmd) Run(ctx context.Context, e environment) error {
+	ctx, stop := untilSignal(ctx)
+	defer stop()
+	o := app.Options{Version: version(), Logger: m.logger(e.stderr)}
+	m.databaseFlags.fill(&o)
+	return app.Migrate(ctx, o)
 }
 
 type doctorCmd struct {

@@ -85,9 +85,8 @@ type serveCmd struct {
 	AlertWebhookSecret   string   `secret:"" placeholder:"SECRET" help:"Key that signs the webhooks (Standard Webhooks), as whsec_ and base64." group:"alert"`
 	AllowPrivateWebhooks bool     `help:"Let webhooks go to addresses of this machine and of private networks." group:"alert"`
 
-	RetentionPings       model.Duration `default:"90d" placeholder:"DURATION" help:"How long pings stay in the database; 0s: for ever." group:"database"`
-	RetentionRuns        model.Duration `default:"0s" placeholder:"DURATION" help:"How long runs stay in the database; 0s: for ever." group:"database"`
-	RetentionTransitions model.Duration `default:"0s" placeholder:"DURATION" help:"How long status changes stay in the database; 0s: for ever." group:"database"`
+	RetentionPings   model.Duration `default:"90d" placeholder:"DURATION" help:"How long pings stay in the database, at least 1d; 0s: for ever." group:"database"`
+	RetentionHistory model.Duration `default:"400d" placeholder:"DURATION" help:"How long runs and status changes stay in the database, at least 32d; 0s: for ever." group:"database"`
 
 	Role []string `enum:"ingest,write,evaluate,alert,read" default:"ingest,write,evaluate,alert,read" placeholder:"ROLE" help:"What this process does, separated by commas: ingest (takes pings), write (pings into the database), evaluate (judges monitors), alert (sends webhooks), read (REST API)." group:"process"`
 
@@ -123,9 +122,7 @@ func (s *serveCmd) options(logger *slog.Logger) app.Options {
 		PingBodyLimit: s.PingBodyLimit, PingRateLimit: s.PingRateLimit, TrustedProxies: s.TrustedProxies,
 		BootstrapAPIKey: s.BootstrapAPIKey, AlertWebhooks: s.AlertWebhook, AlertWebhookSecret: s.AlertWebhookSecret,
 		AllowPrivateWebhooks: s.AllowPrivateWebhooks,
-		Retention: app.Retention{
-			Pings: time.Duration(s.RetentionPings), Runs: time.Duration(s.RetentionRuns), Transitions: time.Duration(s.RetentionTransitions),
-		},
+		Retention: app.Retention{Pings: time.Duration(s.RetentionPings), History: time.Duration(s.RetentionHistory)},
 		Version: version(), Logger: logger,
 	}
 	for _, r := range s.Role {
