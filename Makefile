@@ -31,9 +31,10 @@ race:
 
 .PHONY: format
 format: ## say which files gofumpt, goimports or go fix would change
-	@changed=$$($(TOOL) gofumpt -l . ; $(TOOL) goimports -l -local github.com/tokiflow/tokiflow .) ; \
+	@written=$$(git ls-files --cached --others --exclude-standard '*.go' ':!*.gen.go') ; \
+	changed=$$($(TOOL) gofumpt -l $$written ; $(TOOL) goimports -l -local github.com/tokiflow/tokiflow $$written) ; \
 	if [ -n "$$changed" ]; then echo "to be formatted:"; echo "$$changed"; exit 1; fi
-	@fixes=$$(go fix -diff ./... 2>&1); if [ -n "$$fixes" ]; then echo "$$fixes"; exit 1; fi
+	@fixes=$$(go fix -diff ./... 2>&1) ; if [ -n "$$fixes" ]; then echo "$$fixes"; exit 1; fi
 
 .PHONY: lint
 lint: ## go vet and golangci-lint

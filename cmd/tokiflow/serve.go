@@ -122,8 +122,8 @@ func (s *serveCmd) options(logger *slog.Logger) app.Options {
 		PingBodyLimit: s.PingBodyLimit, PingRateLimit: s.PingRateLimit, TrustedProxies: s.TrustedProxies,
 		BootstrapAPIKey: s.BootstrapAPIKey, AlertWebhooks: s.AlertWebhook, AlertWebhookSecret: s.AlertWebhookSecret,
 		AllowPrivateWebhooks: s.AllowPrivateWebhooks,
-		Retention: app.Retention{Pings: time.Duration(s.RetentionPings), History: time.Duration(s.RetentionHistory)},
-		Version: version(), Logger: logger,
+		Retention:            app.Retention{Pings: time.Duration(s.RetentionPings), History: time.Duration(s.RetentionHistory)},
+		Version:              version(), Logger: logger,
 	}
 	for _, r := range s.Role {
 		o.Roles = append(o.Roles, app.Role(r))
