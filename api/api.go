@@ -168,6 +168,12 @@ func (a *API) describe(adapter huma.Adapter) huma.API {
 	c.Info.License = &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"}
 	c.OpenAPIPath, c.DocsPath, c.SchemasPath = "", "", "" // the document is served by Routes; there are no other pages
 	c.CreateHooks = nil                                   // no $schema in answers
+	c.Formats = map[string]huma.Format{
+		"application/json": huma.DefaultJSONFormat,
+		"json":             huma.DefaultJSONFormat,
+		// `curl -d` says so of whatever it sends; without JSON in it the request fails anyway.
+		"application/x-www-form-urlencoded": huma.DefaultJSONFormat,
+	}
 	c.Transformers = []huma.Transformer{plainProblem}
 	if a.baseURL != "" {
 		c.Servers = []*huma.Server{{URL: a.baseURL}}
