@@ -8,9 +8,11 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tokiflow/tokiflow/core/tenant"
 )
@@ -100,6 +102,26 @@ func TestBodyThatBreaksOff(t *testing.T) {
 	}
 	if n := len(b.log.all()); n != 0 || b.creator.calls != 0 {
 		t.Errorf("%d pings are stored, the creator was called %d times", n, b.creator.calls)
+	}
+}
+
+// TestSlowBody: how long a body may take is the server's to say; a ping whose body ran out of time is not recorded.
+func TestSlowBody(t *testing.T) {
+	b := start(t, nil)
+	server := httptest.NewUnstartedServer(b.ingest.Front(http.NotFoundHandler()))
+	server.Config.ReadTimeout = 100 * time.Millisecond
+	server.Start()
+	defer server.Close()
+	conn := dial(t, server.URL)
+	if _, err := io.WriteString(conn, "POST /ping/"+mainKey+" HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nonly this"); err != nil {
+		t.Fatal(err)
+	}
+	line, err := bufio.NewReader(conn).ReadString('\n') // comes when the server has had enough
+	if err != nil || !strings.HasPrefix(line, "HTTP/1.1 400") {
+		t.Errorf("answered %q, %v", line, err)
+	}
+	if n := len(b.log.all()); n != 0 {
+		t.Errorf("%d pings are stored", n)
 	}
 }
 
