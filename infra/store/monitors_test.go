@@ -93,6 +93,8 @@ func TestStatusWhileTheEvaluatorIsBehind(t *testing.T) {
 	s.evaluate(m, monitor.Paused, 2)
 	shown(monitor.Paused)
 	pause(false) // 3
+	shown(monitor.Up) // there was a ping
+	s.exec(`update monitor_states set last_ping_at = null`)
 	shown(monitor.New)
 	s.evaluate(m, monitor.New, 3)
 	shown(monitor.New)

@@ -20,14 +20,15 @@ limit 2;
 
 -- name: Monitor :one
 -- The status shown is the evaluator's, but for a pause or resumption it has not come to yet (its state's version is
--- behind): then it is the one asked for.
+-- behind): then it is the one asked for, and what a resumption leads to.
 select m.id, m.org_id, m.project_id, m.ping_key, m.config, m.version, m.created_at, m.updated_at,
     (case
         when s.monitor_id is null then case when m.paused then 'paused' else 'new' end
         when m.paused = (s.status = 'paused') then s.status
         when (s.state ->> 'version')::bigint >= m.version then s.status
         when m.paused then 'paused'
-        else 'new'
+        when s.last_ping_at is null then 'new'
+        else 'up'
     end)::text as status,
     s.last_ping_at, s.due_at, s.deadline_at, coalesce(s.open_runs, 0)::integer as open_runs
 from monitors m
@@ -44,7 +45,8 @@ from (
             when m.paused = (s.status = 'paused') then s.status
             when (s.state ->> 'version')::bigint >= m.version then s.status
             when m.paused then 'paused'
-            else 'new'
+            when s.last_ping_at is null then 'new'
+            else 'up'
         end)::text as status,
         s.last_ping_at, s.due_at, s.deadline_at, coalesce(s.open_runs, 0)::integer as open_runs
     from monitors m

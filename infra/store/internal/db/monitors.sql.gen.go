@@ -123,7 +123,8 @@ select m.id, m.org_id, m.project_id, m.ping_key, m.config, m.version, m.created_
         when m.paused = (s.status = 'paused') then s.status
         when (s.state ->> 'version')::bigint >= m.version then s.status
         when m.paused then 'paused'
-        else 'new'
+        when s.last_ping_at is null then 'new'
+        else 'up'
     end)::text as status,
     s.last_ping_at, s.due_at, s.deadline_at, coalesce(s.open_runs, 0)::integer as open_runs
 from monitors m
@@ -153,7 +154,7 @@ type MonitorRow struct {
 }
 
 // The status shown is the evaluator's, but for a pause or resumption it has not come to yet (its state's version is
-// behind): then it is the one asked for.
+// behind): then it is the one asked for, and what a resumption leads to.
 func (q *Queries) Monitor(ctx context.Context, arg MonitorParams) (MonitorRow, error) {
 	row := q.db.QueryRow(ctx, monitor, arg.OrgID, arg.ID)
 	var i MonitorRow
@@ -184,7 +185,8 @@ from (
             when m.paused = (s.status = 'paused') then s.status
             when (s.state ->> 'version')::bigint >= m.version then s.status
             when m.paused then 'paused'
-            else 'new'
+            when s.last_ping_at is null then 'new'
+            else 'up'
         end)::text as status,
         s.last_ping_at, s.due_at, s.deadline_at, coalesce(s.open_runs, 0)::integer as open_runs
     from monitors m
