@@ -13,10 +13,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"go.uber.org/goleak"
 
 	"github.com/tokiflow/tokiflow/app"
 	"github.com/tokiflow/tokiflow/infra/pg/pgtest"
+	"github.com/tokiflow/tokiflow/test/services"
 )
 
 const testKey = "test-key-0123456789abcdef-0123456789"
@@ -196,9 +199,23 @@ func eventually(t *testing.T, what string, f func() bool) {
 }
 
 // TestWholeWay: pinged, a monitor is up; silent, an incident opens and the webhook says so; pinged again, it is resolved and
-// the webhook says that too.
+// the webhook says that too. On the log on disk and on a real Kafka, on plain PostgreSQL and with TimescaleDB.
 func TestWholeWay(t *testing.T) {
-	o := options(t, pgtest.NewURL(t))
+	t.Run("disk", func(t *testing.T) {
+		pgtest.Each(t, func(t *testing.T, pool *pgxpool.Pool) { wholeWay(t, options(t, pool.Config().ConnString())) })
+	})
+	t.Run("kafka", func(t *testing.T) {
+		o := options(t, pgtest.NewURL(t))
+		o.Kafka = kafka(t)
+		wholeWay(t, o)
+	})
+}
+
+func kafka(t *testing.T) app.Kafka {
+	return app.Kafka{Brokers: []string{services.Kafka(t)}, Topic: "app-" + uuid.NewString(), Partitions: 3}
+}
+
+func wholeWay(t *testing.T, o app.Options) {
 	before := goleak.IgnoreCurrent()
 	t.Cleanup(func() { // behind every other clean-up
 		http.DefaultClient.CloseIdleConnections()
@@ -273,8 +290,16 @@ func TestWholeWay(t *testing.T) {
 // TestRestartAcrossDeadlines: the process was down across deadlines. Who goes on pinging has no incident; who was silent has
 // one, behind the gap.
 func TestRestartAcrossDeadlines(t *testing.T) {
+	t.Run("disk", func(t *testing.T) { restart(t, options(t, pgtest.NewURL(t))) })
+	t.Run("kafka", func(t *testing.T) {
+		o := options(t, pgtest.NewURL(t))
+		o.Kafka = kafka(t)
+		restart(t, o)
+	})
+}
+
+func restart(t *testing.T, o app.Options) {
 	hook, said := receiver(t)
-	o := options(t, pgtest.NewURL(t))
 	o.AlertWebhooks = []string{hook}
 	p := start(t, o)
 	alive, silent := p.create("alive", "2s", "1s"), p.create("silent", "2s", "1s")
