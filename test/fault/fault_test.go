@@ -5,9 +5,7 @@ package fault
 import (
 	"context"
 	"math/rand/v2"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -16,6 +14,7 @@ import (
 	"github.com/tokiflow/tokiflow/app"
 	"github.com/tokiflow/tokiflow/infra/pg"
 	"github.com/tokiflow/tokiflow/infra/pg/pgtest"
+	"github.com/tokiflow/tokiflow/test/services"
 )
 
 // TestKillTokiflow kills the process 20 times at random moments, its log on disk.
@@ -50,20 +49,20 @@ func TestKillPostgres(t *testing.T) {
 func TestKillKafka(t *testing.T) {
 	cluster := pgtest.Server(t)
 	hook, w := listen(t)
-	broker := startBroker(t)
+	broker := services.StartKafka(t, services.KafkaOptions{})
 	s := newServer(t, build(t), "--database-url", cluster.URL("postgres"), "--alert-webhook", hook,
-		"--kafka-brokers", broker.address, "--kafka-topic", "fault")
+		"--kafka-brokers", broker.Addr, "--kafka-topic", "fault")
 	n := 0
 	disturbed(t, s, w, cluster, 10, func() {
-		broker.script("kill")
+		broker.Kill(t)
 		time.Sleep(rand.N(3 * time.Second)) //nolint:gosec // a test
-		broker.script("start")
+		broker.Restart(t)
 		if n++; n%3 == 0 {
 			s.kill()
 			s.start()
 		}
 	})
-	replayed(t, cluster, app.Options{DataDir: t.TempDir(), Kafka: app.Kafka{Brokers: []string{broker.address}, Topic: "fault"}})
+	replayed(t, cluster, app.Options{DataDir: t.TempDir(), Kafka: app.Kafka{Brokers: []string{broker.Addr}, Topic: "fault"}})
 }
 
 // disturbed puts the fleet under load, breaks something many times, and verifies.
@@ -100,39 +99,6 @@ func copyOfLog(t *testing.T, s *server) app.Options {
 	folder := t.TempDir()
 	copyDir(t, filepath.Join(s.dir, "log"), filepath.Join(folder, "log"))
 	return app.Options{DataDir: folder, LogRetention: 24 * time.Hour}
-}
-
-// broker is a real Kafka broker, run by the project's script.
-type broker struct {
-	t       *testing.T
-	dir     string
-	address string
-}
-
-func startBroker(t *testing.T) *broker {
-	t.Helper()
-	b := &broker{t: t, dir: filepath.Join(t.TempDir(), "kafka")}
-	for _, line := range strings.Split(b.script("start"), "\n") {
-		if _, address, ok := strings.Cut(strings.TrimPrefix(strings.TrimSpace(line), "export "), "="); ok && b.address == "" {
-			b.address = strings.Trim(address, `"'`)
-		}
-	}
-	if b.address == "" {
-		t.Fatal("the broker does not say where it is")
-	}
-	t.Cleanup(func() { b.script("stop") })
-	return b
-}
-
-func (b *broker) script(verb string) string {
-	b.t.Helper()
-	cmd := exec.Command(filepath.Join("..", "services", "kafka.sh"), verb, b.dir) //nolint:gosec,noctx // the project's own
-	cmd.Stderr = b.t.Output()
-	out, err := cmd.Output()
-	if err != nil {
-		b.t.Fatalf("kafka.sh %s: %v", verb, err)
-	}
-	return string(out)
 }
 
 // awaitQuiet waits until every change has been judged and told.
