@@ -13,6 +13,8 @@ import (
 	"github.com/alecthomas/kong"
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
+
+	"github.com/tokiflow/tokiflow/app"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -278,6 +280,27 @@ func TestLogger(t *testing.T) {
 	if s := b.String(); strings.Contains(s, "not said") || !strings.Contains(s, `"msg":"said"`) || !strings.Contains(s, `level=DEBUG msg="said too"`) {
 		t.Error(s)
 	}
+}
+
+func TestWelcome(t *testing.T) {
+	t.Parallel()
+	w := app.Welcome{URL: "http://h", Organisation: "default", ProjectKey: "pk", APIKey: "secret", FirstStart: true}
+	f := func(w app.Welcome, given, wantKey bool) {
+		t.Helper()
+		var b strings.Builder
+		welcome(&b, w, given)
+		s := b.String()
+		if !strings.Contains(s, "http://h") || !strings.Contains(s, "default") || !strings.Contains(s, "curl -sS 'http://h/ping/pk/my-job?create=1'") {
+			t.Errorf("%s", s)
+		}
+		if strings.Contains(s, "secret") != wantKey {
+			t.Errorf("key given %v: %s", given, s)
+		}
+	}
+	f(w, false, true)
+	f(w, true, false)
+	w.APIKey, w.FirstStart = "", false
+	f(w, false, false)
 }
 
 func TestReferencePageIsUpToDate(t *testing.T) {

@@ -145,32 +145,22 @@ func (f kafkaFlags) fill(o *app.Options) {
 	}
 }
 
-// welcome tells a person how to begin: on the first start with the API key and a line that can be pasted. A key that
-// somebody has set is known to them, and is not printed.
+// welcome tells a person how to begin: with a line that can be pasted and, where it was made just now, the API key. A key
+// that somebody has given is known to them, and is not printed.
 func welcome(out io.Writer, w app.Welcome, keyGiven bool) {
-	if !w.FirstStart {
-		_, _ = fmt.Fprintf(out, "\nTokiflow is ready at %s (organisation %s)\n\n", w.URL, w.Organisation)
-		return
-	}
-	key, word, quote := w.APIKey, "Keep it: only its hash is stored, and it is not shown again.", "'"
-	if keyGiven {
-		key, word, quote = "$BOOTSTRAP_API_KEY", "It is the one that was given.", `"`
-	}
-	_, _ = fmt.Fprintf(out, `
-Tokiflow is ready at %[1]s
-
-  organisation  %[2]s
-  API key       %[3]s
-                %[5]s
+	text := fmt.Sprintf("\nTokiflow is ready at %s\n\n  organisation  %s\n", w.URL, w.Organisation)
+	if w.APIKey != "" && !keyGiven {
+		text += fmt.Sprintf(`  API key       %[2]s
+                Keep it: only its hash is stored, and it is not shown again.
 
 Make a monitor that expects a ping every hour:
 
-  curl -sS %[1]s/api/v1/monitors -H %[6]sAuthorization: Bearer %[3]s%[6]s \
+  curl -sS %[1]s/api/v1/monitors -H 'Authorization: Bearer %[2]s' \
     -H 'Content-Type: application/json' -d '{"name":"backup","schedule":{"interval":"1h"},"grace":"5m"}'
 
-Its answer holds a ping_url: let your job request it when it is done. A slug makes its monitor by itself:
-
-  curl -sS '%[1]s/ping/%[4]s/backup?create=1'
-
-`, w.URL, w.Organisation, key, w.ProjectKey, word, quote)
+Its answer holds a ping_url: let your job request it when it is done.
+`, w.URL, w.APIKey)
+	}
+	text += fmt.Sprintf("\nA ping to a slug can make its monitor, with an interval of a day and an hour of grace:\n\n  curl -sS '%s/ping/%s/my-job?create=1'\n\n", w.URL, w.ProjectKey)
+	_, _ = io.WriteString(out, text)
 }
