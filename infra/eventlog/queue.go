@@ -1,6 +1,7 @@
 package eventlog
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -55,6 +56,7 @@ type batch struct {
 	markers []marker
 	done    chan struct{} // closed when err is final
 	err     error
+	cause   error // why the last attempt failed
 }
 
 // marker is a place in a batch that is filled in when the batch is sent, because what it says must still be true then.
@@ -201,14 +203,10 @@ func (q *queue) left(b *batch) time.Duration {
 // deliver appends a batch, again and again while there is time: with the same stamps, so that what arrives twice is
 // known for one.
 func (q *queue) deliver(b *batch) error {
-	var failure error
 	for {
 		left := q.left(b)
 		if left <= 0 {
-			if failure == nil {
-				failure = errors.New("the records before took too long")
-			}
-			return failure
+			return cmp.Or(b.cause, errors.New("the records before took too long"))
 		}
 		start := time.Now()
 		ctx, cancel := context.WithTimeout(context.Background(), left)
@@ -218,7 +216,9 @@ func (q *queue) deliver(b *batch) error {
 		if err == nil {
 			return nil
 		}
-		failure = err
+		q.mu.Lock()
+		b.cause = err
+		q.mu.Unlock()
 		if q.streak.failed() {
 			q.logger.Error("appending to the log failed; pings are refused until it works again", "records", len(b.values), "err", err)
 		}
@@ -273,11 +273,13 @@ func (q *queue) expire() {
 	if b := q.flying; b == nil {
 		return
 	} else if !b.finished() && q.left(b) <= 0 {
-		q.logger.Error("the log hangs; pings are refused until it answers", "seconds", q.o.AppendTimeout.Seconds())
-		q.fail(b, hung)
+		if b.cause == nil {
+			q.logger.Error("the log hangs; pings are refused until it answers", "seconds", q.o.AppendTimeout.Seconds())
+		}
+		q.fail(b, cmp.Or(b.cause, hung))
 	}
 	for len(q.waiting) > 0 && q.left(q.waiting[0]) <= 0 {
-		q.fail(q.pop(), hung)
+		q.fail(q.pop(), cmp.Or(q.flying.cause, hung))
 	}
 	next := q.o.AppendTimeout
 	if len(q.waiting) > 0 {

@@ -46,10 +46,19 @@ func openChain(dir string, fs types.VFS, limit int, now func() time.Time) (*chai
 		return nil, err
 	}
 	c := &chain{dir: dir, filer: segment.NewFiler(dir, fs), limit: limit, now: now, nextID: max(state.NextSegmentID, 1)}
+	trimmed := 0
 	for _, info := range state.Segments {
-		if err := c.openSegment(info); err != nil {
+		err := c.openSegment(info)
+		if errors.Is(err, os.ErrNotExist) && len(c.sealed) == 0 {
+			trimmed++ // the crash came before the list was written
+			continue
+		}
+		if err != nil {
 			return nil, errors.Join(corrupt(filepath.Join(dir, segment.FileName(info)), err), c.close())
 		}
+	}
+	if trimmed > 0 && c.last() == 0 {
+		return nil, errors.Join(corrupt(dir, fmt.Errorf("%w: %d listed segment files are missing", errDamaged, trimmed)), c.close())
 	}
 	return c, c.deleteStrays(state)
 }
@@ -238,7 +247,8 @@ func (c *chain) createTail() error {
 	return nil
 }
 
-// drop lets whole sealed segments go that end before index and were sealed before the given time.
+// drop lets whole sealed segments go that end before index and were sealed before the given time. The files go first,
+// the oldest first, and then the list: on a full disk there is no room for a new list.
 func (c *chain) drop(index uint64, before time.Time) (int, error) {
 	n := 0
 	for n < len(c.sealed) && c.sealed[n].MaxIndex < index && c.sealed[n].SealTime.Before(before) {
@@ -251,14 +261,11 @@ func (c *chain) drop(index uint64, before time.Time) (int, error) {
 	gone := c.sealed[:n]
 	c.sealed = append([]sealedSegment(nil), c.sealed[n:]...)
 	c.mu.Unlock()
-	if err := c.save(); err != nil {
-		return 0, err
-	}
 	var errs []error
 	for _, s := range gone {
 		errs = append(errs, s.r.Close(), c.filer.Delete(s.BaseIndex, s.ID))
 	}
-	return n, errors.Join(errs...)
+	return n, errors.Join(append(errs, c.save())...)
 }
 
 // save lists the segments that there are.

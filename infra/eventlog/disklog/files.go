@@ -3,7 +3,6 @@ package disklog
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"sync/atomic"
@@ -121,13 +120,11 @@ func writeFile(path string, data []byte) error {
 	return syncDir(filepath.Dir(path))
 }
 
-// closeAll closes what is not nil.
-func closeAll(cs ...io.Closer) error {
-	var errs []error
-	for _, c := range cs {
-		if c != nil {
-			errs = append(errs, c.Close())
-		}
+// truncate cuts a file, durably.
+func truncate(path string, size int64) error {
+	f, err := os.OpenFile(path, os.O_WRONLY, 0) //nolint:gosec // a path of our own making
+	if err != nil {
+		return err
 	}
-	return errors.Join(errs...)
+	return errors.Join(f.Truncate(size), f.Sync(), f.Close())
 }

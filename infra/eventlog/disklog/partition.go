@@ -127,26 +127,25 @@ func (p *partition) reopen() error {
 		return err
 	}
 	last := c.last()
-	switch {
-	case last < p.last || next < p.next:
-		err = corrupt(p.dir, fmt.Errorf("%w: the log ends at offset %d, but records up to %d were answered for", errDamaged, next, p.next))
-	case last > p.last:
+	if last < p.last || next < p.next {
+		return errors.Join(corrupt(p.dir, fmt.Errorf("%w: the log ends at offset %d, but records up to %d were answered for",
+			errDamaged, next, p.next)), c.close())
+	}
+	if last > p.last {
 		err = c.cut(p.last)
 	}
 	if err == nil {
 		err = c.ready()
 	}
-	if err != nil {
-		return errors.Join(err, c.close())
-	}
+	// Even where it takes no records yet it knows best what there is.
 	old := p.chain
 	p.chainMu.Lock()
-	p.chain, p.failed = c, false
+	p.chain, p.failed = c, err != nil
 	p.chainMu.Unlock()
-	if err := old.close(); err != nil {
-		p.log.Warn("closing a segment failed", "dir", p.dir, "err", err)
+	if closeErr := old.close(); closeErr != nil {
+		p.log.Warn("closing a segment failed", "dir", p.dir, "err", closeErr)
 	}
-	return nil
+	return err
 }
 
 // append makes values durable and returns the offset of the first.
@@ -194,11 +193,13 @@ func (p *partition) write() error {
 
 // explain names the folder, and what to do where the disk is full.
 func (p *partition) explain(err error) error {
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+	if full(err) {
 		return fmt.Errorf("no room left for the log in %s; free some, and appending goes on by itself: %w", p.dir, err)
 	}
 	return fmt.Errorf("appending to the log in %s: %w", p.dir, err)
 }
+
+func full(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }
 
 // trim lets whole segments go that hold only records below offset and were filled before the given time.
 func (p *partition) trim(offset int64, before time.Time) error {
@@ -207,8 +208,14 @@ func (p *partition) trim(offset int64, before time.Time) error {
 	if p.closed {
 		return eventlog.ErrClosed
 	}
-	if p.failed || p.chain.first() == 0 {
-		return nil // once it has recovered the next trim does it
+	if p.failed {
+		// Perhaps for want of the room that trimming makes.
+		if err := p.reopen(); err != nil && !full(err) {
+			return p.explain(err)
+		}
+	}
+	if p.chain.first() == 0 {
+		return nil
 	}
 	index, err := p.find(p.chain, offset)
 	if err != nil {

@@ -2,6 +2,7 @@ package disklog
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -58,6 +59,9 @@ func (c *chain) verifyTail(seed uint32, base int64) (next int64, err error) {
 		expected = h.base + h.count
 		if found++; found <= counted {
 			next = expected
+			if !c.framed(data, c.tailInfo.BaseIndex+found-1, pos, h.size) {
+				return 0, corrupt(path, fmt.Errorf("%w: the frame of offset %d is not that of its entry", errDamaged, h.base))
+			}
 		}
 		if found > counted+1 {
 			return 0, corrupt(path, fmt.Errorf("%w: a frame before offset %d is not readable", errDamaged, h.base))
@@ -67,5 +71,65 @@ func (c *chain) verifyTail(seed uint32, base int64) (next int64, err error) {
 	if found < counted {
 		return 0, corrupt(path, fmt.Errorf("%w: %d of %d entries are readable", errDamaged, found, counted))
 	}
-	return next, nil
+	return next, c.verifySeal(data, counted)
+}
+
+// verifySeal looks at the index that ends a full segment. The library takes a segment for sealed when it has seen the
+// frame of an index, even if the write that held it was torn, and appends to it no more. Such a frame is cut off.
+func (c *chain) verifySeal(data []byte, counted uint64) error {
+	sealed, start, err := c.tail.Sealed()
+	if err != nil || !sealed || c.indexed(data, start, counted) {
+		return err
+	}
+	path := filepath.Join(c.dir, segment.FileName(c.tailInfo))
+	if err := c.tail.Close(); err != nil {
+		return err
+	}
+	c.tail = nil
+	if err := truncate(path, int64(start)-frameHeader); err != nil {
+		return err
+	}
+	if c.tail, err = c.filer.RecoverTail(c.tailInfo); err != nil {
+		c.tail = nil
+		return corrupt(path, err)
+	}
+	if last := c.tail.LastIndex(); counted > 0 && last != c.tailInfo.BaseIndex+counted-1 || counted == 0 && last != 0 {
+		return corrupt(path, fmt.Errorf("%w: %d entries before its torn end, and then %d", errDamaged, counted, last))
+	}
+	return nil
+}
+
+// indexed reports whether the index at start says of every entry where it is.
+func (c *chain) indexed(data []byte, start, counted uint64) bool {
+	if start > uint64(len(data)) || uint64(len(data))-start < 4*counted || start < frameHeader {
+		return false
+	}
+	if data[start-frameHeader] != segment.FrameIndex || uint64(binary.LittleEndian.Uint32(data[start-4:])) != 4*counted {
+		return false
+	}
+	for i := range counted {
+		at, err := c.offsetOf(c.tailInfo.BaseIndex + i)
+		if err != nil || binary.LittleEndian.Uint32(data[start+4*i:]) != at {
+			return false
+		}
+	}
+	return true
+}
+
+// frameHeader is the length of what the library puts before everything: type, three bytes of nothing, length.
+const frameHeader = 8
+
+// framed reports whether the library has found the entry at pos where it is, and as long as it is.
+func (c *chain) framed(data []byte, index uint64, pos, size int) bool {
+	at, err := c.offsetOf(index)
+	return err == nil && int(at) == pos-frameHeader && int(binary.LittleEndian.Uint32(data[pos-4:])) == size
+}
+
+// offsetOf returns where in the unsealed file the library has an entry's frame.
+func (c *chain) offsetOf(index uint64) (uint32, error) {
+	w, ok := c.tail.(*segment.Writer)
+	if !ok {
+		return 0, fmt.Errorf("a tail of type %T", c.tail)
+	}
+	return w.OffsetForFrame(index)
 }
