@@ -92,7 +92,7 @@ func TestStatusWhileTheEvaluatorIsBehind(t *testing.T) {
 	shown(monitor.Paused)
 	s.evaluate(m, monitor.Paused, 2)
 	shown(monitor.Paused)
-	pause(false) // 3
+	pause(false)      // 3
 	shown(monitor.Up) // there was a ping
 	s.exec(`update monitor_states set last_ping_at = null`)
 	shown(monitor.New)
