@@ -1,7 +1,10 @@
 package app
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"net/url"
 
 	"github.com/tokiflow/tokiflow/alerting"
 	"github.com/tokiflow/tokiflow/alerting/webhook"
@@ -11,9 +14,12 @@ import (
 func (a *App) startRelay() error {
 	client := safehttp.New(safehttp.Options{AllowPrivate: a.o.AllowPrivateWebhooks})
 	var receivers []alerting.Receiver
-	for i, url := range a.o.AlertWebhooks {
+	for i, address := range a.o.AlertWebhooks {
+		if err := checkWebhook(address, a.o.AllowPrivateWebhooks); err != nil {
+			return fmt.Errorf("--alert-webhook, number %d: %w", i+1, err)
+		}
 		r, err := webhook.New(webhook.Config{
-			URL: url, Secret: a.o.AlertWebhookSecret, Client: client, UserAgent: "tokiflow/" + a.o.Version,
+			URL: address, Secret: a.o.AlertWebhookSecret, Client: client, UserAgent: "tokiflow/" + a.o.Version,
 		})
 		if err != nil {
 			return fmt.Errorf("--alert-webhook, number %d: %w", i+1, err)
@@ -30,6 +36,17 @@ func (a *App) startRelay() error {
 	if err != nil {
 		return err
 	}
+	a.onStop("webhook connections", func(context.Context) error { client.CloseIdleConnections(); return nil })
 	a.background("relay", relay.Run)
 	return nil
+}
+
+// checkWebhook refuses, at the start rather than at every attempt, an address that may not be reached. The address itself
+// may hold secrets and is in no error.
+func checkWebhook(address string, allowPrivate bool) error {
+	u, err := url.Parse(address)
+	if err != nil {
+		return errors.New("it is not a URL")
+	}
+	return safehttp.CheckURL(u, allowPrivate)
 }

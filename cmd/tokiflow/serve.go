@@ -81,7 +81,7 @@ type serveCmd struct {
 	TrustedProxies  []string `placeholder:"NETWORK" help:"Networks (CIDR) whose X-Forwarded-For is believed when the address of a client is noted." group:"ping"`
 	BootstrapAPIKey string   `name:"bootstrap-api-key" secret:"" placeholder:"KEY" help:"API key that is to exist from the first start on. Without it one is made and printed once." group:"ping"`
 
-	AlertWebhook         []string `placeholder:"URL" help:"Where each opened and resolved incident is posted. May be given several times." group:"alert"`
+	AlertWebhook         []string `placeholder:"URL" help:"Where each opened and resolved incident is posted. May be given several times, or several separated by commas (write a comma within a URL as %2C)." group:"alert"`
 	AlertWebhookSecret   string   `secret:"" placeholder:"SECRET" help:"Key that signs the webhooks (Standard Webhooks), as whsec_ and base64." group:"alert"`
 	AllowPrivateWebhooks bool     `help:"Let webhooks go to addresses of this machine and of private networks." group:"alert"`
 

@@ -44,6 +44,8 @@ func Open(ctx context.Context, url string, o Options) (*pgxpool.Pool, error) {
 		c.MaxConns = DefaultMaxConns
 	}
 	c.ConnConfig.RuntimeParams["timezone"] = "UTC"
+	// A process stopped within a transaction must not hold its locks for ever.
+	c.ConnConfig.RuntimeParams["idle_in_transaction_session_timeout"] = "60s"
 	if o.ApplicationName != "" {
 		c.ConnConfig.RuntimeParams["application_name"] = o.ApplicationName
 	} else if c.ConnConfig.RuntimeParams["application_name"] == "" {

@@ -113,7 +113,7 @@ create table deliveries (
     delivered_at    timestamptz,
     unique (outbox_id, receiver)
 );
-create index deliveries_waiting on deliveries (receiver, next_attempt_at) where delivered_at is null;
+create index deliveries_waiting on deliveries (receiver, (attempts > 0), next_attempt_at) where delivered_at is null;
 create index deliveries_incident on deliveries (incident_id, receiver, id);
 
 -- One row an attempt.
@@ -130,6 +130,7 @@ create table notifications (
     latency_seconds double precision not null
 );
 create index notifications_incident on notifications (org_id, incident_id, id);
+create index notifications_delivery on notifications (delivery_id);
 
 -- How far each consumer is. epoch fences: it rises with each assignment, and a commit must name the current one.
 create table log_offsets (
