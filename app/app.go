@@ -12,7 +12,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
@@ -34,7 +33,7 @@ type App struct {
 	gate     *gate
 	server   *http.Server
 
-	pool      *pgxpool.Pool
+	pool      *pg.Pool
 	store     *store.Store
 	eventlog  eventlog.Log
 	appender  *eventlog.Appender

@@ -11,6 +11,9 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
+// Pool is a pool of connections, as those call it who must not know whose it is.
+type Pool = pgxpool.Pool
+
 // Options tune a pool. The zero value is fit for use.
 type Options struct {
 	// MaxConns is the greatest number of connections; 0: DefaultMaxConns, or what the URL's pool_max_conns says.
