@@ -17,17 +17,18 @@ import (
 	"github.com/tokiflow/tokiflow/test/services"
 )
 
-// TestKillTokiflow kills the process 20 times at random moments, its log on disk.
+// TestKillTokiflow kills the process 20 times at random moments, with the log on disk and the embedded PostgreSQL.
 func TestKillTokiflow(t *testing.T) {
-	cluster := pgtest.Server(t)
 	hook, w := listen(t)
-	s := newServer(t, build(t), "--database-url", cluster.URL("postgres"), "--alert-webhook", hook)
-	disturbed(t, s, w, cluster, 20, func() {
+	s := newServer(t, build(t), "--alert-webhook", hook)
+	// The embedded PostgreSQL: it has to get over the end of its Tokiflow each time.
+	url := "host=" + filepath.Join(s.dir, "postgres", "cluster") + " user=tokiflow dbname=tokiflow sslmode=disable"
+	was := disturbed(t, s, w, url, 20, func() {
 		s.kill()
 		time.Sleep(rand.N(1500 * time.Millisecond)) //nolint:gosec // a test
 		s.start()
 	})
-	replayed(t, cluster, copyOfLog(t, s))
+	replayed(t, was, copyOfLog(t, s))
 }
 
 // TestKillPostgres kills PostgreSQL 10 times at random moments, under a Tokiflow that goes on taking pings.
@@ -35,14 +36,14 @@ func TestKillPostgres(t *testing.T) {
 	cluster := pgtest.Server(t)
 	hook, w := listen(t)
 	s := newServer(t, build(t), "--database-url", cluster.URL("postgres"), "--alert-webhook", hook)
-	disturbed(t, s, w, cluster, 10, func() {
+	was := disturbed(t, s, w, cluster.URL("postgres"), 10, func() {
 		cluster.Kill()
 		time.Sleep(rand.N(3 * time.Second)) //nolint:gosec // a test
 		if err := cluster.Start(); err != nil {
 			t.Fatal(err)
 		}
 	})
-	replayed(t, cluster, copyOfLog(t, s))
+	replayed(t, was, copyOfLog(t, s))
 }
 
 // TestKillKafka kills the broker 10 times at random moments, and Tokiflow in between.
@@ -53,7 +54,7 @@ func TestKillKafka(t *testing.T) {
 	s := newServer(t, build(t), "--database-url", cluster.URL("postgres"), "--alert-webhook", hook,
 		"--kafka-brokers", broker.Addr, "--kafka-topic", "fault")
 	n := 0
-	disturbed(t, s, w, cluster, 10, func() {
+	was := disturbed(t, s, w, cluster.URL("postgres"), 10, func() {
 		broker.Kill(t)
 		time.Sleep(rand.N(3 * time.Second)) //nolint:gosec // a test
 		broker.Restart(t)
@@ -62,11 +63,11 @@ func TestKillKafka(t *testing.T) {
 			s.start()
 		}
 	})
-	replayed(t, cluster, app.Options{DataDir: t.TempDir(), Kafka: app.Kafka{Brokers: []string{broker.Addr}, Topic: "fault"}})
+	replayed(t, was, app.Options{DataDir: t.TempDir(), Kafka: app.Kafka{Brokers: []string{broker.Addr}, Topic: "fault"}})
 }
 
-// disturbed puts the fleet under load, breaks something many times, and verifies.
-func disturbed(t *testing.T, s *server, w *told, cluster *pgtest.Cluster, times int, strike func()) {
+// disturbed puts the fleet under load, breaks something many times, and verifies. It returns what came of it.
+func disturbed(t *testing.T, s *server, w *told, url string, times int, strike func()) aftermath {
 	t.Helper()
 	s.start()
 	f := makeFleet(t, s)
@@ -83,14 +84,17 @@ func disturbed(t *testing.T, s *server, w *told, cluster *pgtest.Cluster, times 
 	wg.Wait()
 	s.awaitReady(30 * time.Second)
 	pauseAll(t, s, f)
-	pool, err := pg.Open(t.Context(), cluster.URL("postgres"), pg.Options{})
+	pool, err := pg.Open(t.Context(), url, pg.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer pool.Close()
 	awaitQuiet(t, pool, f)
-	s.stop()
 	verify(t, pool, f, answered, w)
+	time.Sleep(6 * time.Second) // the idle checkpoint: all of the log is judged
+	was := aftermath{outcome: outcome(t, pool), judged: settled(t, pool)}
+	s.stop()
+	return was
 }
 
 // copyOfLog is what a process needs to read the log that s has left.

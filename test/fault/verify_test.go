@@ -134,15 +134,15 @@ func outcome(t *testing.T, pool *pgxpool.Pool) map[string][]string {
 	return out
 }
 
+// aftermath is what the faults have led to.
+type aftermath struct {
+	outcome map[string][]string
+	judged  int
+}
+
 // replayed: an undisturbed process with an empty database comes, from the same log, to the same.
-func replayed(t *testing.T, cluster *pgtest.Cluster, o app.Options) {
+func replayed(t *testing.T, was aftermath, o app.Options) {
 	t.Helper()
-	pool, err := pg.Open(t.Context(), cluster.URL("postgres"), pg.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer pool.Close()
-	want := outcome(t, pool)
 	o.Listen, o.DatabaseURL = "127.0.0.1:0", pgtest.NewURL(t)
 	o.Roles = []app.Role{app.RoleEvaluate, app.RoleWrite}
 	o.Logger = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
@@ -155,7 +155,7 @@ func replayed(t *testing.T, cluster *pgtest.Cluster, o app.Options) {
 	}
 	defer fresh.Close()
 	deadline := time.Now().Add(3 * time.Minute)
-	for settled(t, fresh) < settled(t, pool) && time.Now().Before(deadline) {
+	for settled(t, fresh) < was.judged && time.Now().Before(deadline) {
 		select {
 		case err := <-done:
 			t.Fatalf("the replay ended: %v", err)
@@ -168,7 +168,7 @@ func replayed(t *testing.T, cluster *pgtest.Cluster, o app.Options) {
 	if err := <-done; err != nil {
 		t.Errorf("stop the replay: %v", err)
 	}
-	for table, rows := range want {
+	for table, rows := range was.outcome {
 		t.Logf("%s: %d rows", table, len(rows))
 		different(t, table, rows, got[table])
 	}
