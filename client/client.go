@@ -219,8 +219,7 @@ func (c *Client) Once(ctx context.Context, p Ping) (Answer, error) {
 
 // withoutURL takes the address out of the error: it holds the ping key, which does not belong into logs.
 func withoutURL(err error) error {
-	var u *url.Error
-	if errors.As(err, &u) {
+	if u, ok := errors.AsType[*url.Error](err); ok {
 		return u.Err
 	}
 	return err

@@ -121,7 +121,7 @@ func (d *detection) fault(format string, args ...any) {
 func (d *detection) run(ctx context.Context) error {
 	o := d.o
 	made, err := d.admin.Make(ctx, Spec{
-		Prefix: fmt.Sprintf("detect-%08x", rand.Uint32()), Count: o.Monitors, Interval: o.Interval, Grace: o.Grace,
+		Prefix: fmt.Sprintf("detect-%x", time.Now().UnixMilli()), Count: o.Monitors, Interval: o.Interval, Grace: o.Grace,
 	})
 	if !o.Keep {
 		defer func() {
@@ -172,13 +172,18 @@ func (d *detection) run(ctx context.Context) error {
 // interval that follows silence.
 func (d *detection) keepPinging(ctx context.Context, w *watched, silence time.Time) {
 	half := d.o.Interval / 2
-	end := silence.Add(time.Duration(rand.Int64N(int64(d.o.Interval))))
-	for wait := time.Duration(rand.Int64N(int64(half))); pause(ctx, wait); wait = half {
+	end := silence.Add(upTo(d.o.Interval))
+	for wait := upTo(half); pause(ctx, wait); wait = half {
 		if w.silent && time.Now().After(end) {
 			return
 		}
 		d.ping(ctx, w)
 	}
+}
+
+// upTo is a random time below d.
+func upTo(d time.Duration) time.Duration {
+	return time.Duration(rand.Int64N(int64(d))) //nolint:gosec // it spreads load, nothing more
 }
 
 // ping sends a success and notes when.

@@ -146,9 +146,7 @@ func (f *fake) send(what string, at time.Time, in alert.Incident) {
 	if f.twice {
 		times = 2
 	}
-	f.sends.Add(1)
-	go func() {
-		defer f.sends.Done()
+	f.sends.Go(func() {
 		for range times {
 			req, _ := http.NewRequest(http.MethodPost, f.hook, bytes.NewReader(body))
 			wh, _ := standardwebhooks.NewWebhookRaw([]byte(f.secret))
@@ -162,7 +160,7 @@ func (f *fake) send(what string, at time.Time, in alert.Incident) {
 				_ = resp.Body.Close()
 			}
 		}
-	}()
+	})
 }
 
 func options(t *testing.T, s *httptest.Server, l net.Listener) DetectOptions {

@@ -33,7 +33,7 @@ func bucket(d time.Duration) int {
 		return int(us)
 	}
 	shift := bits.Len64(us) - 7
-	return shift*subBuckets + int(us>>shift)
+	return shift*subBuckets + int(us>>shift) //nolint:gosec // below 128
 }
 
 // upper is the greatest latency of a bucket.

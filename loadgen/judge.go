@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/tokiflow/tokiflow/core/incident"
@@ -69,20 +70,21 @@ func (r *DetectResult) Print(w io.Writer) error {
 		{"deadline → webhook received", &r.Told},
 		{"ping answered → resolved received", &r.Resolved},
 	}
-	text := fmt.Sprintf("%-34s %6s %10s %10s %10s %10s\n", "", "n", "p50", "p95", "p99", "max")
+	var text strings.Builder
+	_, _ = fmt.Fprintf(&text, "%-34s %6s %10s %10s %10s %10s\n", "", "n", "p50", "p95", "p99", "max")
 	for _, row := range rows {
-		text += fmt.Sprintf("%-34s %6d %10v %10v %10v %10v\n", row.name, row.h.Count(),
+		_, _ = fmt.Fprintf(&text, "%-34s %6d %10v %10v %10v %10v\n", row.name, row.h.Count(),
 			short(row.h.Quantile(0.5)), short(row.h.Quantile(0.95)), short(row.h.Quantile(0.99)), short(row.h.Max()))
 	}
-	text += fmt.Sprintf("webhooks that came more than once: %d\n", r.Repeated)
+	_, _ = fmt.Fprintf(&text, "webhooks that came more than once: %d\n", r.Repeated)
 	if r.Excluded > 0 {
-		text += fmt.Sprintf("monitors left out because this program pinged them too late: %d\n", r.Excluded)
+		_, _ = fmt.Fprintf(&text, "monitors left out because this program pinged them too late: %d\n", r.Excluded)
 	}
 	for _, f := range r.Faults {
-		text += "FAULT " + f + "\n"
+		_, _ = fmt.Fprintf(&text, "FAULT %s\n", f)
 	}
-	text += fmt.Sprintf("%d faults\n", len(r.Faults))
-	_, err := io.WriteString(w, text)
+	_, _ = fmt.Fprintf(&text, "%d faults\n", len(r.Faults))
+	_, err := io.WriteString(w, text.String())
 	return err
 }
 

@@ -23,15 +23,16 @@ type reporter struct {
 // report begins to send start. It is repeated until the server takes or refuses it, or until finish is called.
 func report(ctx context.Context, s Sender, start client.Ping, out *tail) *reporter {
 	r := &reporter{sender: s, out: out, settled: make(chan struct{})}
-	r.ctx, r.abandon = context.WithCancel(ctx)
-	repeat, settle := context.WithCancel(r.ctx)
+	ctx, r.abandon = context.WithCancel(ctx)
+	r.ctx = ctx
+	repeat, settle := context.WithCancel(ctx)
 	r.settle = settle
 	go func() {
 		defer close(r.settled)
 		pace := backoff.NewExponentialBackOff()
 		pace.InitialInterval, pace.MaxInterval = 500*time.Millisecond, time.Minute
 		answer, err := backoff.Retry(repeat, func() (client.Answer, error) {
-			a, err := s.Once(r.ctx, start)
+			a, err := s.Once(ctx, start)
 			if errors.Is(err, client.ErrRefused) {
 				err = backoff.Permanent(err)
 			}

@@ -211,6 +211,7 @@ func fishCompletion(b *strings.Builder, places []completion) {
 			for _, sub := range c.commands {
 				below = append(below, sub.text)
 			}
+			below = append(below, namesakes(c.path, places)...)
 			at = strings.Join(seen, "; and ")
 			if len(below) > 0 {
 				at += "; and not __fish_seen_subcommand_from " + strings.Join(below, " ")
@@ -223,6 +224,18 @@ func fishCompletion(b *strings.Builder, places []completion) {
 			fmt.Fprintf(b, "complete -c tokiflow -n %s -l %s -d %s%s\n", quoted(at), strings.TrimPrefix(f.text, "--"), fishQuoted(f.help), fishValue(f))
 		}
 	}
+}
+
+// namesakes are the commands that have a subcommand of the same name as the command: fish only knows which words were
+// seen, not where.
+func namesakes(path string, places []completion) []string {
+	var found []string
+	for _, c := range places {
+		if c.path != "" && strings.HasSuffix(c.path, path) && c.path != path {
+			found = append(found, strings.Fields(c.path)[0])
+		}
+	}
+	return found
 }
 
 // fishQuoted is s as one word of fish, in which a quote within quotes is escaped by a backslash.

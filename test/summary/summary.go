@@ -173,7 +173,7 @@ func (s *summary) close() (passed, failed int) {
 	passed, failed, skipped := s.count("")
 	failed += len(s.broken)
 	s.printf("\nThe tests that passed ran on:\n")
-	parts, names := map[string]int{}, []string{}
+	parts := map[string]int{}
 	for _, t := range s.tests {
 		if t.action == "pass" && s.counts(t) {
 			for _, p := range s.partsOf(t) {
@@ -181,8 +181,7 @@ func (s *summary) close() (passed, failed int) {
 			}
 		}
 	}
-	names = slices.Sorted(maps.Keys(parts))
-	for _, p := range names {
+	for _, p := range slices.Sorted(maps.Keys(parts)) {
 		s.printf("%6d  %s\n", parts[p], p)
 	}
 	s.printSkipped()
