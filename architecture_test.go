@@ -63,6 +63,7 @@ func places() []place {
 		{pattern: "core/record", may: []string{"core/tenant"}, pure: true},
 		{pattern: "core/checkpoint", may: core, pure: true},
 		{pattern: "core/logclock", may: []string{"core/tenant", "core/record"}, pure: true},
+		{pattern: "test/services", command: true, process: true},
 		{pattern: "test/...", may: []string{"..."}, command: true},
 	}
 }
@@ -84,6 +85,7 @@ func owners() map[string][]string {
 		"github.com/danielgtaylor/huma/v2":                         {"api/..."},
 		"github.com/fergusstrange/embedded-postgres":               {"infra/pg/..."},
 		"github.com/go-chi/chi/v5":                                 http,
+		"github.com/google/go-cmp":                                 {"infra/eventlog/logtest", "test/..."},
 		"github.com/google/uuid":                                   everywhere,
 		"github.com/hashicorp/raft":                                {"infra/eventlog/..."},
 		"github.com/hashicorp/raft-wal":                            {"infra/eventlog/..."},
