@@ -21,13 +21,14 @@ import (
 // Other tests use the same broker: make topics of your own, and do not stop it. For that there is StartKafka.
 func Kafka(t testing.TB) string {
 	t.Helper()
-	if addr := os.Getenv("TOKIFLOW_TEST_KAFKA"); addr != "" {
-		return addr
+	addr, err := os.Getenv("TOKIFLOW_TEST_KAFKA"), error(nil)
+	if addr == "" {
+		addr, err = sharedKafka()
 	}
-	addr, err := sharedKafka()
 	if err != nil {
 		missing(t, err)
 	}
+	t.Attr("part", "Kafka")
 	return addr
 }
 
@@ -62,6 +63,7 @@ func StartKafka(t testing.TB, o KafkaOptions) *Broker {
 	if err != nil {
 		missing(t, err)
 	}
+	t.Attr("part", "Kafka of its own, which it may kill")
 	t.Cleanup(func() {
 		if _, err := script(nil, "remove", b.Dir); err != nil {
 			t.Errorf("removing the broker: %v", err)

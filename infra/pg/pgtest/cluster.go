@@ -47,6 +47,7 @@ func Server(t testing.TB, settings ...string) *Cluster {
 	if err != nil {
 		t.Fatalf("private PostgreSQL: %v", err)
 	}
+	t.Attr("part", "PostgreSQL of its own, which it may kill")
 	t.Cleanup(c.remove)
 	return c
 }

@@ -195,6 +195,9 @@ func create(t testing.TB, s *source, template string) string {
 	if s.err != nil {
 		t.Fatalf("pgtest: %s: %v", s.name, s.err)
 	}
+	t.Attr("part", map[string]string{
+		"plain": "PostgreSQL", "apache": "TimescaleDB, Apache edition", "community": "TimescaleDB, community edition",
+	}[s.name])
 	name := "test_" + strings.ReplaceAll(uuid.NewString(), "-", "")
 	exec := func(sql string) error {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
