@@ -129,6 +129,7 @@ type reader struct {
 	next      int64        // offset of the next record to fetch
 	served    chan serving // with room for the one answer that can be outstanding
 	asked     bool
+	stale     bool // the outstanding request is older than the last return of Next
 
 	end   int64          // as of the last answer
 	ahead []record.Entry // fetched and not yet handed over
@@ -149,12 +150,13 @@ func (r *reader) Close() error { return nil }
 // Next is eventlog.Reader's.
 func (r *reader) Next(ctx context.Context, wait time.Duration) ([]record.Entry, bool, error) {
 	if len(r.ahead) > 0 {
+		r.stale = true // what is left of an earlier answer says nothing of the end
 		recs, atEnd := r.hand()
 		return recs, atEnd, nil
 	}
 	if !r.asked {
 		r.f.ask(r)
-		r.asked = true
+		r.asked, r.stale = true, false
 	}
 	// The broker answers within wait, if only that there is nothing; the rest is for the way and the gathering. When it
 	// does not, the request stays where it is.
@@ -164,6 +166,7 @@ func (r *reader) Next(ctx context.Context, wait time.Duration) ([]record.Entry, 
 	case <-ctx.Done():
 		return nil, false, ctx.Err()
 	case <-t.C:
+		r.stale = true
 		return nil, false, nil
 	case s := <-r.served:
 		r.asked = false
@@ -179,7 +182,7 @@ func (r *reader) Next(ctx context.Context, wait time.Duration) ([]record.Entry, 
 func (r *reader) hand() (recs []record.Entry, atEnd bool) {
 	n := min(len(r.ahead), r.f.l.o.MaxBatch)
 	recs, r.ahead = r.ahead[:n], r.ahead[n:]
-	return recs, len(r.ahead) == 0 && r.next >= r.end
+	return recs, len(r.ahead) == 0 && r.next >= r.end && !r.stale
 }
 
 // take decodes an answer.

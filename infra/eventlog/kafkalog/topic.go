@@ -64,6 +64,9 @@ func (l *Log) tryTopic(ctx context.Context) (topic, error) {
 		return topic{}, &optionError{fmt.Errorf("kafka: topic %s has %d partitions, not %d: a monitor's records would move",
 			l.o.Topic, n, l.o.Partitions)}
 	}
+	if err := l.served(ctx, n); err != nil {
+		return topic{}, err
+	}
 	maxBytes, err := l.maxBytes(ctx)
 	return topic{clusterID: meta.ClusterID, partitions: n, maxBytes: maxBytes}, err
 }
@@ -88,6 +91,26 @@ func (l *Log) describe(ctx context.Context) (*kafka.MetadataResponse, error) {
 		}
 	}
 	return meta, nil
+}
+
+// served makes sure that the leaders know that they lead: for a moment after a topic was made they do not.
+func (l *Log) served(ctx context.Context, partitions int) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	req := &kafka.ListOffsetsRequest{Topics: map[string][]kafka.OffsetRequest{}}
+	for p := range partitions {
+		req.Topics[l.o.Topic] = append(req.Topics[l.o.Topic], kafka.LastOffsetOf(p))
+	}
+	res, err := l.client.ListOffsets(ctx, req)
+	if err != nil {
+		return err
+	}
+	for _, p := range res.Topics[l.o.Topic] {
+		if p.Error != nil {
+			return fmt.Errorf("partition %d of topic %s: %w", p.Partition, l.o.Topic, p.Error)
+		}
+	}
+	return nil
 }
 
 func (l *Log) createTopic(ctx context.Context) error {
