@@ -82,3 +82,17 @@ func (a *Account) CanReach(path string) error {
 		}
 	}
 }
+
+// canExecute reports, as an error that says what to do, when the account cannot run the server programs.
+func (a *Account) canExecute(dir string) error {
+	if a == nil {
+		return nil
+	}
+	cmd := exec.Command(filepath.Join(dir, "postgres"), "--version") //nolint:gosec,noctx // immediate
+	a.Run(cmd)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("PostgreSQL runs as user %s, who cannot run the programs in %s: %w: %s; "+
+			"make the folders above it passable (chmod o+x) or choose another --postgres-bin", a.Name, dir, err, out)
+	}
+	return nil
+}

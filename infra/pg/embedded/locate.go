@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
-	"sort"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -28,6 +28,9 @@ type Binaries struct {
 	Timescale bool // TimescaleDB's library is there to be preloaded
 }
 
+// program is the path of one of them.
+func (b Binaries) program(name string) string { return filepath.Join(b.Dir, exeName(name)) }
+
 // FindBinaries looks for postgres and initdb of version MinMajor or newer: in dir if it is not empty, and then nowhere
 // else; otherwise in PATH and in the folders where distributions put them, the newest version first among the latter.
 // ErrNoBinaries is wrapped when there are none.
@@ -39,33 +42,43 @@ func FindBinaries(ctx context.Context, dir string) (Binaries, error) {
 		}
 		return b, nil
 	}
+	found, err := findAll(ctx, distributionFolders())
+	if err != nil {
+		return Binaries{}, err
+	}
+	return found[0], nil
+}
+
+// findAll lists what there is in PATH and in the folders, in the order of preference; it is never empty without an error.
+func findAll(ctx context.Context, patterns []string) ([]Binaries, error) {
 	var faults []error
-	if p, err := exec.LookPath(exeName("postgres")); err == nil {
-		if abs, err := filepath.Abs(p); err == nil {
-			b, err := inspect(ctx, filepath.Dir(abs))
-			if err == nil {
-				return b, nil
-			}
+	add := func(list []Binaries, dir string) []Binaries {
+		b, err := inspect(ctx, dir)
+		if err == nil {
+			return append(list, b)
+		}
+		if !errors.Is(err, os.ErrNotExist) {
 			faults = append(faults, err)
 		}
+		return list
 	}
-	var found []Binaries
-	for _, pattern := range distributionFolders() {
-		dirs, _ := filepath.Glob(pattern)
-		for _, d := range dirs {
-			b, err := inspect(ctx, d)
-			if err == nil {
-				found = append(found, b)
-			} else if !errors.Is(err, os.ErrNotExist) {
-				faults = append(faults, err)
-			}
+	var first, rest []Binaries
+	if p, err := exec.LookPath(exeName("postgres")); err == nil {
+		if abs, err := filepath.Abs(p); err == nil {
+			first = add(first, filepath.Dir(abs))
 		}
 	}
-	if len(found) == 0 {
-		return Binaries{}, errors.Join(append([]error{ErrNoBinaries}, faults...)...)
+	for _, pattern := range patterns {
+		dirs, _ := filepath.Glob(pattern)
+		for _, dir := range dirs {
+			rest = add(rest, dir)
+		}
 	}
-	sort.SliceStable(found, func(i, j int) bool { return found[i].Major > found[j].Major })
-	return found[0], nil
+	slices.SortStableFunc(rest, func(a, b Binaries) int { return b.Major - a.Major })
+	if found := append(first, rest...); len(found) > 0 {
+		return found, nil
+	}
+	return nil, errors.Join(append([]error{ErrNoBinaries}, faults...)...)
 }
 
 // distributionFolders are glob patterns of the folders in which packages put the server programs.
