@@ -28,7 +28,7 @@ const (
 	orphanChild = 10 * time.Second // for the processes of a server that was killed
 )
 
-// endOrphan ends a server that runs on the folder, and removes the word of one that has ended without saying so.
+// endOrphan ends a server that runs on the folder, and removes the lock files of one that has ended without doing so.
 func (d *dataDir) endOrphan(ctx context.Context, logger *slog.Logger) error {
 	pid, err := d.postmasterPID()
 	if errors.Is(err, fs.ErrNotExist) {
@@ -43,11 +43,15 @@ func (d *dataDir) endOrphan(ctx context.Context, logger *slog.Logger) error {
 	if pid == 0 || !alive(pid) || !d.isServer(pid) {
 		// It has ended and nobody has reaped it, or the number is another process's by now, or was never written: PostgreSQL
 		// would refuse to start.
-		logger.WarnContext(ctx, "removing the lock file of a PostgreSQL that was killed", "pid", pid)
+		logger.WarnContext(ctx, "removing the lock files of a PostgreSQL that was killed", "pid", pid)
 		if err := d.awaitChildren(ctx); err != nil {
 			return err
 		}
-		return os.Remove(filepath.Join(d.data(), "postmaster.pid"))
+		err := os.Remove(filepath.Join(d.data(), ".s.PGSQL."+socketPort+".lock"))
+		if errors.Is(err, fs.ErrNotExist) {
+			err = nil
+		}
+		return errors.Join(err, os.Remove(filepath.Join(d.data(), "postmaster.pid")))
 	}
 	logger.WarnContext(ctx, "a PostgreSQL of a killed tokiflow still runs, shutting it down", "pid", pid)
 	for _, step := range []struct {
