@@ -89,7 +89,9 @@ func Run(ctx context.Context, o Options) error {
 // Run works until ctx ends or a part fails for good, and shuts down in order.
 func (a *App) Run(ctx context.Context) error {
 	a.serve()
-	a.background("memory", tuneMemory)
+	if a.o.TuneMemory {
+		a.background("memory", tuneMemory)
+	}
 	err := a.start(ctx)
 	if err == nil {
 		select {

@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"os"
 	"runtime/debug"
 	"runtime/metrics"
 	"time"
@@ -20,12 +19,8 @@ const (
 
 // tuneMemory keeps the collector at ease with a small heap and thrifty with a large one: it lets half of what is live, and at
 // least minSlack, be allocated between two collections. After a load of many monitors it gives the memory back that only the
-// loading took. Whoever sets GOGC or GOMEMLIMIT knows better, and is left alone.
+// loading took.
 func tuneMemory(ctx context.Context) error {
-	if os.Getenv("GOGC") != "" || os.Getenv("GOMEMLIMIT") != "" {
-		<-ctx.Done()
-		return ctx.Err()
-	}
 	before := debug.SetGCPercent(100)
 	defer debug.SetGCPercent(before)
 	t := time.NewTicker(tuneInterval)

@@ -52,6 +52,9 @@ type Options struct {
 
 	Retention Retention
 
+	// TuneMemory lets the process set the garbage collector's pace for all that runs in it.
+	TuneMemory bool
+
 	Version string
 	Logger  *slog.Logger
 	// Announce is told, once, what a person needs to begin: the address, the organisation and, when it was made just

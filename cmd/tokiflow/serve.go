@@ -110,8 +110,15 @@ func (s *serveCmd) Run(ctx context.Context, e environment) error {
 	ctx, stop := untilSignal(ctx)
 	defer stop()
 	o := s.options(s.logger(e.stderr))
+	o.TuneMemory = !e.isSet("GOGC") && !e.isSet("GOMEMLIMIT") // whoever sets these knows better
 	o.Announce = func(w app.Welcome) { welcome(e.stdout, w, s.BootstrapAPIKey != "") }
 	return app.Run(ctx, o)
+}
+
+// isSet reports whether an environment variable has a value.
+func (e environment) isSet(name string) bool {
+	v, _ := e.lookup(name)
+	return v != ""
 }
 
 // options are the flags as package app knows them.

@@ -22,8 +22,7 @@ func TestKillTokiflow(t *testing.T) {
 	hook, w := listen(t)
 	s := newServer(t, build(t), "--alert-webhook", hook)
 	// The embedded PostgreSQL: it has to get over the end of its Tokiflow each time.
-	url := "host=" + filepath.Join(s.dir, "postgres", "cluster") + " user=tokiflow dbname=tokiflow sslmode=disable"
-	was := disturbed(t, s, w, url, 20, func() {
+	was := disturbed(t, s, w, "", 20, func() {
 		s.kill()
 		time.Sleep(rand.N(1500 * time.Millisecond)) //nolint:gosec // a test
 		s.start()
@@ -66,7 +65,8 @@ func TestKillKafka(t *testing.T) {
 	replayed(t, was, app.Options{DataDir: t.TempDir(), Kafka: app.Kafka{Brokers: []string{broker.Addr}, Topic: "fault"}})
 }
 
-// disturbed puts the fleet under load, breaks something many times, and verifies. It returns what came of it.
+// disturbed puts the fleet under load, breaks something many times, and verifies. It returns what came of it. An empty url
+// stands for the server's embedded database.
 func disturbed(t *testing.T, s *server, w *told, url string, times int, strike func()) aftermath {
 	t.Helper()
 	s.start()
@@ -84,6 +84,9 @@ func disturbed(t *testing.T, s *server, w *told, url string, times int, strike f
 	wg.Wait()
 	s.awaitReady(30 * time.Second)
 	pauseAll(t, s, f)
+	if url == "" {
+		url = s.embeddedURL()
+	}
 	pool, err := pg.Open(t.Context(), url, pg.Options{})
 	if err != nil {
 		t.Fatal(err)

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -83,6 +84,17 @@ func newServer(t *testing.T, bin string, args ...string) *server {
 		_ = os.RemoveAll(dir)
 	})
 	return s
+}
+
+// embeddedURL is where the server's own PostgreSQL is (infra/pg/embedded says what is in its folder).
+func (s *server) embeddedURL() string {
+	s.t.Helper()
+	folder := filepath.Join(s.dir, "postgres")
+	password, err := os.ReadFile(filepath.Join(folder, "password"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return fmt.Sprintf("host=%s user=tokiflow password=%s dbname=tokiflow sslmode=disable", filepath.Join(folder, "run"), strings.TrimSpace(string(password)))
 }
 
 func (s *server) base() string { return "http://" + s.addr }
