@@ -122,7 +122,8 @@ func (q *queue) collect(n, size int, at int64) *batch {
 	if k := len(q.waiting); k > 0 {
 		b = q.waiting[k-1]
 	}
-	if b == nil || len(b.values)+n > q.o.MaxBatch || b.bytes+size > MaxBatchBytes {
+	// A batch lives as long as its oldest record: one that has waited for a while must not drag the new ones along.
+	if b == nil || len(b.values)+n > q.o.MaxBatch || b.bytes+size > MaxBatchBytes || at-b.first > q.o.AppendTimeout.Microseconds()/10 {
 		b = &batch{first: at, born: time.Now(), done: make(chan struct{}), values: q.spare}
 		q.spare = nil
 		q.waiting = append(q.waiting, b)
