@@ -28,12 +28,12 @@ func (h *Histogram) Add(d time.Duration) {
 
 // bucket is the number of the bucket of d. From 64 µs on the top seven bits say it.
 func bucket(d time.Duration) int {
-	us := uint64(d.Microseconds()) //nolint:gosec // Add hands in nothing below 0
+	us := uint64(d.Microseconds())
 	if us < subBuckets {
 		return int(us)
 	}
 	shift := bits.Len64(us) - 7
-	return shift*subBuckets + int(us>>shift) //nolint:gosec // below 128
+	return shift*subBuckets + int(us>>shift)
 }
 
 // upper is the greatest latency of a bucket.
@@ -43,7 +43,7 @@ func upper(i int) time.Duration {
 	}
 	shift := i/subBuckets - 1
 	top := uint64(i%subBuckets+subBuckets+1)<<shift - 1
-	return time.Duration(top) * time.Microsecond //nolint:gosec // at most 2^46
+	return time.Duration(top) * time.Microsecond
 }
 
 // Merge adds what o has counted.
@@ -67,7 +67,7 @@ func (h *Histogram) Mean() time.Duration {
 	if h.n == 0 {
 		return 0
 	}
-	return h.sum / time.Duration(h.n) //nolint:gosec // a count of requests
+	return h.sum / time.Duration(h.n)
 }
 
 // Quantile is the least latency that at least the share q (0 to 1) of all do not exceed, by the nearest-rank method; 0

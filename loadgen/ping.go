@@ -266,12 +266,12 @@ func (w *worker) count(a answer, pings int, at time.Time) {
 		return
 	}
 	r := &w.result
-	r.Sent += uint64(pings) //nolint:gosec // from 1 to 10,000
+	r.Sent += uint64(pings)
 	r.Statuses[a.status]++
 	r.Latency.Add(time.Since(at))
 	if a.status == 200 || a.status == 201 {
 		taken := accepted(a.body, pings, w.g.o.Batch > 0)
-		r.Answered += uint64(taken)        //nolint:gosec // from 0 to 10,000
-		r.Refused += uint64(pings - taken) //nolint:gosec // from 0 to 10,000
+		r.Answered += uint64(taken)
+		r.Refused += uint64(pings - taken)
 	}
 }

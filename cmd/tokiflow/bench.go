@@ -190,23 +190,24 @@ func (b *benchPingCmd) targets(ctx context.Context, e environment) (targets []st
 
 // report prints one result.
 func report(w io.Writer, name string, r *loadgen.PingResult) error {
-	text := fmt.Sprintf("%s: %.0f pings a second answered, %d in %v\n", name, r.PerSecond(), r.Answered, r.Elapsed.Round(time.Millisecond))
+	var text strings.Builder
+	_, _ = fmt.Fprintf(&text, "%s: %.0f pings a second answered, %d in %v\n", name, r.PerSecond(), r.Answered, r.Elapsed.Round(time.Millisecond))
 	l := &r.Latency
-	text += fmt.Sprintf("  latency p50 %v, p95 %v, p99 %v, max %v, mean %v\n",
+	_, _ = fmt.Fprintf(&text, "  latency p50 %v, p95 %v, p99 %v, max %v, mean %v\n",
 		l.Quantile(0.5), l.Quantile(0.95), l.Quantile(0.99), l.Max().Round(time.Microsecond), l.Mean().Round(time.Microsecond))
 	for _, status := range slices.Sorted(maps.Keys(r.Statuses)) {
-		text += fmt.Sprintf("  status %d: %d requests\n", status, r.Statuses[status])
+		_, _ = fmt.Fprintf(&text, "  status %d: %d requests\n", status, r.Statuses[status])
 	}
 	if r.Refused > 0 {
-		text += fmt.Sprintf("  refused within batches: %d pings\n", r.Refused)
+		_, _ = fmt.Fprintf(&text, "  refused within batches: %d pings\n", r.Refused)
 	}
 	if r.Failed > 0 {
-		text += fmt.Sprintf("  without an answer: %d requests, the latest: %s\n", r.Failed, r.LastFail)
+		_, _ = fmt.Fprintf(&text, "  without an answer: %d requests, the latest: %s\n", r.Failed, r.LastFail)
 	}
 	if r.Statuses[429] > 0 {
-		text += "  429 is the rate limit: start the server with --ping-rate-limit 0, or give more keys\n"
+		text.WriteString("  429 is the rate limit: start the server with --ping-rate-limit 0, or give more keys\n")
 	}
-	_, err := io.WriteString(w, text)
+	_, err := io.WriteString(w, text.String())
 	return err
 }
 

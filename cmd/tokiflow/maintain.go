@@ -29,7 +29,7 @@ func (m *migrateCmd) Run(ctx context.Context, e environment) error {
 	ctx, stop := untilSignal(ctx)
 	defer stop()
 	o := app.Options{Version: version(), Logger: m.logger(e.stderr)}
-	m.databaseFlags.fill(&o)
+	m.fill(&o)
 	return app.Migrate(ctx, o)
 }
 
