@@ -94,7 +94,7 @@ func (s *server) embeddedURL() string {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	return fmt.Sprintf("host=%s user=tokiflow password=%s dbname=tokiflow sslmode=disable", filepath.Join(folder, "run"), strings.TrimSpace(string(password)))
+	return fmt.Sprintf("host=%s user=tokiflow password=%s dbname=tokiflow sslmode=disable", filepath.Join(folder, "data"), strings.TrimSpace(string(password)))
 }
 
 func (s *server) base() string { return "http://" + s.addr }
