@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -154,6 +155,7 @@ func fetch(ctx context.Context, version fetcher.PostgresVersion, dir string) err
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	http.DefaultClient.CloseIdleConnections() // the library's
 	if _, missing := inspect(ctx, filepath.Join(unfinished, "bin")); missing != nil {
 		return errors.Join(missing, err, os.RemoveAll(unfinished))
 	}

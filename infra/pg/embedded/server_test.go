@@ -106,9 +106,21 @@ func must(t *testing.T, url, sql string) string {
 	return v
 }
 
+// openDir is a temporary folder that every user can enter; t.TempDir's is closed.
+func openDir(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	for _, d := range []string{dir, filepath.Dir(dir)} {
+		if err := os.Chmod(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
 func TestStartStopStart(t *testing.T) {
 	t.Parallel()
-	dir := filepath.Join(t.TempDir(), "postgres")
+	dir := filepath.Join(openDir(t), "postgres")
 	s := start(t, dir, Options{})
 	must(t, s.URL(), `create table kept as select 42 as n`)
 	for setting, want := range map[string]string{
@@ -130,6 +142,9 @@ func TestStartStopStart(t *testing.T) {
 	}
 	stop(t, s) // once more does no harm
 
+	if s.dir.unreachable {
+		t.Error("the data folder was given as an open file, though it can be reached")
+	}
 	begun := time.Now()
 	again := start(t, dir, Options{})
 	if took := time.Since(begun); took > 50*time.Second {
@@ -163,6 +178,9 @@ func TestFolderThatTheServersUserCannotReach(t *testing.T) {
 	for range 2 {
 		s := start(t, dir, Options{})
 		must(t, s.URL(), `create table if not exists kept (n int)`)
+		if !s.dir.unreachable {
+			t.Error("the folder was taken for one that can be reached")
+		}
 		stop(t, s)
 	}
 }
