@@ -217,22 +217,35 @@ func (s *summary) partsOf(t *test) []string {
 	return slices.Sorted(maps.Keys(all))
 }
 
-// printSkipped says what was absent, and which tests did not run for it.
+// printSkipped says what was absent and which tests did not run for it, and which left themselves out for another reason.
 func (s *summary) printSkipped() {
-	byReason := map[string][]string{}
+	absent, other := map[string][]string{}, map[string][]string{}
 	for _, t := range s.sorted() {
-		if t.action == "skip" && s.counts(t) {
-			r := reason(t.output)
-			byReason[r] = append(byReason[r], t.pkg[strings.LastIndexByte(t.pkg, '/')+1:]+"."+t.name)
+		if t.action != "skip" || !s.counts(t) {
+			continue
 		}
+		to := other
+		r := reason(t.output)
+		if strings.HasPrefix(r, "SKIPPED") || strings.HasPrefix(r, "MISSING") {
+			to = absent
+		}
+		to[r] = append(to[r], t.pkg[strings.LastIndexByte(t.pkg, '/')+1:]+"."+t.name)
 	}
-	if len(byReason) == 0 {
+	if len(absent) == 0 {
 		s.printf("Nothing was absent.\n")
-		return
+	} else {
+		s.printf("Absent, so NOT run:\n")
+		s.printReasons(absent)
 	}
-	s.printf("Absent, so NOT run:\n")
-	for _, r := range slices.Sorted(maps.Keys(byReason)) {
-		s.printf("%6d  %s\n        %s\n", len(byReason[r]), r, strings.Join(byReason[r], " "))
+	if len(other) > 0 {
+		s.printf("Left themselves out, as they do not apply:\n")
+		s.printReasons(other)
+	}
+}
+
+func (s *summary) printReasons(tests map[string][]string) {
+	for _, r := range slices.Sorted(maps.Keys(tests)) {
+		s.printf("%6d  %s\n        %s\n", len(tests[r]), r, strings.Join(tests[r], " "))
 	}
 }
 

@@ -16,6 +16,8 @@ const events = `# some build noise
 {"Action":"skip","Package":"m/a","Test":"TestMany/y","Elapsed":0}
 {"Action":"pass","Package":"m/a","Test":"TestMany","Elapsed":0}
 {"Action":"pass","Package":"m/a","Test":"TestPlain","Elapsed":0}
+{"Action":"output","Package":"m/a","Test":"TestOther","Output":"    a_test.go:9: one process has it alone\n"}
+{"Action":"skip","Package":"m/a","Test":"TestOther","Elapsed":0}
 {"Action":"pass","Package":"m/a","Elapsed":1.2}
 {"Action":"skip","Package":"m/none","Elapsed":0}
 `
@@ -34,7 +36,7 @@ func TestClosingLines(t *testing.T) {
 		t.Error(err)
 	}
 	want := `# some build noise
-pass m/a: 3 passed, 0 failed, 1 skipped in 1.2 s
+pass m/a: 3 passed, 0 failed, 2 skipped in 1.2 s
 
 The tests that passed ran on:
      1  Kafka
@@ -43,7 +45,10 @@ The tests that passed ran on:
 Absent, so NOT run:
      1  SKIPPED, NOT RUN: TimescaleDB
         a.TestMany/y
-3 passed, 0 failed, 1 skipped
+Left themselves out, as they do not apply:
+     1  one process has it alone
+        a.TestOther
+3 passed, 0 failed, 2 skipped
 `
 	if got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
@@ -69,7 +74,7 @@ func TestWhatIsNotGreen(t *testing.T) {
 	f("a failed test", events+`
 {"Action":"output","Package":"m/b","Test":"TestBad","Output":"    b_test.go:1: broken\n"}
 {"Action":"fail","Package":"m/b","Test":"TestBad"}
-{"Action":"fail","Package":"m/b","Elapsed":1}`, "b_test.go:1: broken", "m/b TestBad", "3 passed, 1 failed, 1 skipped")
+{"Action":"fail","Package":"m/b","Elapsed":1}`, "b_test.go:1: broken", "m/b TestBad", "3 passed, 1 failed, 2 skipped")
 	f("a failed subtest counts once", `
 {"Action":"fail","Package":"m/b","Test":"TestBad/sub"}
 {"Action":"fail","Package":"m/b","Test":"TestBad"}
