@@ -290,25 +290,34 @@ func wholeWay(t *testing.T, o app.Options) {
 // TestRestartAcrossDeadlines: the process was down across deadlines. Who goes on pinging has no incident; who was silent has
 // one, behind the gap.
 func TestRestartAcrossDeadlines(t *testing.T) {
-	t.Run("disk", func(t *testing.T) { restart(t, options(t, pgtest.NewURL(t))) })
+	t.Run("disk", func(t *testing.T) { restart(t, options(t, pgtest.NewURL(t)), func(*app.Options) {}) })
 	t.Run("kafka", func(t *testing.T) {
 		o := options(t, pgtest.NewURL(t))
 		o.Kafka = kafka(t)
-		restart(t, o)
+		restart(t, o, func(*app.Options) {})
+	})
+	t.Run("another log", func(t *testing.T) { // the old one was lost
+		restart(t, options(t, pgtest.NewURL(t)), func(o *app.Options) { o.DataDir = t.TempDir() })
 	})
 }
 
-func restart(t *testing.T, o app.Options) {
+func restart(t *testing.T, o app.Options, meanwhile func(*app.Options)) {
 	hook, said := receiver(t)
 	o.AlertWebhooks = []string{hook}
 	p := start(t, o)
 	alive, silent := p.create("alive", "2s", "1s"), p.create("silent", "2s", "1s")
 	p.ping(alive.PingURL)
 	p.ping(silent.PingURL)
+	eventually(t, "both are up", func() bool {
+		var list struct{ Items []monitorView }
+		p.call("GET", "/api/v1/monitors?status=up", nil, &list)
+		return len(list.Items) == 2
+	})
 	if err := p.stop(); err != nil {
 		t.Fatal(err)
 	}
 	time.Sleep(4 * time.Second) // across both deadlines: there is nothing to wait for
+	meanwhile(&o)
 	p = start(t, o)
 	ctx, cancel := context.WithCancel(t.Context())
 	var pinger sync.WaitGroup

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -40,11 +41,36 @@ func (c *Checkpoints) LoadPartition(ctx context.Context, partition, partitions i
 	if err := json.Unmarshal(pos.Clock, &snap.Clock); err != nil {
 		return checkpoint.Snapshot{}, fmt.Errorf("clock of partition %d: %w", partition, err)
 	}
+	if snap.Clock.Covered.IsZero() {
+		if snap.Clock.Covered, err = c.coveredBefore(ctx); err != nil {
+			return checkpoint.Snapshot{}, err
+		}
+	}
 	if snap.Gaps, err = c.gaps(ctx, partition); err != nil {
 		return checkpoint.Snapshot{}, err
 	}
 	snap.Monitors, err = c.monitors(ctx, partition, partitions)
 	return snap, err
+}
+
+// coveredBefore is up to when an earlier log of this database was covered; zero: there was none. A new log (the old one was
+// lost, or another engine took over) begins with a gap from there: nobody was late while there was no log.
+func (c *Checkpoints) coveredBefore(ctx context.Context) (time.Time, error) {
+	var data []byte
+	err := c.s.pool.QueryRow(ctx, `
+		select clock from log_offsets where consumer = $1 and log_id <> $2 and clock ? 'covered'
+		order by updated_at desc limit 1`, evaluatorName, c.logID).Scan(&data)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return time.Time{}, nil
+	}
+	if err != nil {
+		return time.Time{}, fmt.Errorf("clock of the log before: %w", err)
+	}
+	var clock logclock.Clock
+	if err := json.Unmarshal(data, &clock); err != nil {
+		return time.Time{}, fmt.Errorf("clock of the log before: %w", err)
+	}
+	return clock.Covered, nil
 }
 
 func (c *Checkpoints) gaps(ctx context.Context, partition int) ([]logclock.Gap, error) {
