@@ -81,6 +81,9 @@ func (r *Reader) tallies(ctx context.Context, org tenant.OrgID, w history.Window
 	q := statsQuery{org: org, window: w, monitors: monitors}
 	// Transition and state are written together, so they must be read together.
 	err := pgx.BeginTxFunc(ctx, r.pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+		if err := q.tune(ctx, tx); err != nil {
+			return err
+		}
 		if err := q.readRuns(ctx, tx, get); err != nil {
 			return fmt.Errorf("read stats of runs: %w", err)
 		}

@@ -13,19 +13,17 @@ create function tokiflow_histogram_entry(seconds double precision) returns integ
                  else least(ceil(ln(least(seconds, 1e15) / 1e-6) / ln(1.05::double precision))::integer, 1023)
             end << 21) | 1;
 
--- Adds up the entries of each bucket. Few entries stay as they are: it would cost more than it saves.
+-- Adds up the entries of each bucket. The aggregates leave few entries as they are: the call would cost more than it saves.
 -- +goose StatementBegin
 create function tokiflow_histogram_pack(entries bytea) returns bytea
     language sql immutable strict parallel safe as $$
-    select case when length(entries) < 64 * 4 then entries else (
-        select string_agg(int4send((bucket << 21) | least(n - part * 2097151, 2097151)::integer), ''::bytea order by bucket)
-        from (select entry >> 21 as bucket, sum(entry & 2097151) as n
-              from (select (get_byte(entries, i) << 24) | (get_byte(entries, i + 1) << 16)
-                           | (get_byte(entries, i + 2) << 8) | get_byte(entries, i + 3) as entry
-                    from generate_series(0, length(entries) - 4, 4) as i) as unpacked
-              group by 1) as buckets,
-             generate_series(0, (n - 1) / 2097151) as part
-    ) end
+    select string_agg(int4send((bucket << 21) | least(n - part * 2097151, 2097151)::integer), ''::bytea order by bucket)
+    from (select entry >> 21 as bucket, sum(entry & 2097151) as n
+          from (select (get_byte(entries, i) << 24) | (get_byte(entries, i + 1) << 16)
+                       | (get_byte(entries, i + 2) << 8) | get_byte(entries, i + 3) as entry
+                from generate_series(0, length(entries) - 4, 4) as i) as unpacked
+          group by 1) as buckets,
+         generate_series(0, (n - 1) / 2097151) as part
 $$;
 -- +goose StatementEnd
 
@@ -137,13 +135,17 @@ declare
                sum(duration_seconds * duration_seconds) as duration_sum2,
                min(duration_seconds) as duration_min,
                max(duration_seconds) as duration_max,
-               tokiflow_histogram_pack(string_agg(int4send(tokiflow_histogram_entry(duration_seconds)), ''::bytea)) as duration_histogram,
+               case when count(duration_seconds) <= 64 then string_agg(int4send(tokiflow_histogram_entry(duration_seconds)), ''::bytea)
+                    else tokiflow_histogram_pack(string_agg(int4send(tokiflow_histogram_entry(duration_seconds)), ''::bytea))
+               end as duration_histogram,
                count(lateness_seconds) as latenesses,
                sum(lateness_seconds) as lateness_sum,
                sum(lateness_seconds * lateness_seconds) as lateness_sum2,
                min(lateness_seconds) as lateness_min,
                max(lateness_seconds) as lateness_max,
-               tokiflow_histogram_pack(string_agg(int4send(tokiflow_histogram_entry(lateness_seconds)), ''::bytea)) as lateness_histogram
+               case when count(lateness_seconds) <= 64 then string_agg(int4send(tokiflow_histogram_entry(lateness_seconds)), ''::bytea)
+                    else tokiflow_histogram_pack(string_agg(int4send(tokiflow_histogram_entry(lateness_seconds)), ''::bytea))
+               end as lateness_histogram
         from runs %s group by 1, 2, 3 $q$;
     daily constant text := $q$
         select org_id, monitor_id, time_bucket(interval '1 day', bucket) as bucket,
@@ -158,13 +160,17 @@ declare
                sum(duration_sum2) as duration_sum2,
                min(duration_min) as duration_min,
                max(duration_max) as duration_max,
-               tokiflow_histogram_pack(string_agg(duration_histogram, ''::bytea)) as duration_histogram,
+               case when sum(durations) <= 64 then string_agg(duration_histogram, ''::bytea)
+                    else tokiflow_histogram_pack(string_agg(duration_histogram, ''::bytea))
+               end as duration_histogram,
                sum(latenesses)::bigint as latenesses,
                sum(lateness_sum) as lateness_sum,
                sum(lateness_sum2) as lateness_sum2,
                min(lateness_min) as lateness_min,
                max(lateness_max) as lateness_max,
-               tokiflow_histogram_pack(string_agg(lateness_histogram, ''::bytea)) as lateness_histogram
+               case when sum(latenesses) <= 64 then string_agg(lateness_histogram, ''::bytea)
+                    else tokiflow_histogram_pack(string_agg(lateness_histogram, ''::bytea))
+               end as lateness_histogram
         from runs_hourly %s group by 1, 2, time_bucket(interval '1 day', bucket) $q$;
     -- A transition's seconds count in the bucket in which the status was left; first_… is what a reader needs to clip the
     -- part of them that lies before its window.
