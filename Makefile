@@ -50,12 +50,14 @@ verify: ## what is generated is up to date: SQL, OpenAPI, configuration referenc
 	CGO_ENABLED=0 $(TOOL) sqlc diff
 	CGO_ENABLED=0 $(TOOL) sqlc vet
 	go run ./cmd/tokiflow reference | diff -u docs/configuration.md -
-	go test -count=1 -run 'UpToDate|OpenAPI|Map|Architecture|Place|Downwards|Owners' . ./cmd/... ./api/...
+	go test -count=1 -run TestTheDocument ./api
+	go test -count=1 .
 	go mod verify
 
 .PHONY: generate
 generate: docs ## write everything that is generated
 	CGO_ENABLED=0 $(TOOL) sqlc generate
+	go test -count=1 -run TestTheDocument ./api -update
 
 .PHONY: docs
 docs: ## write docs/configuration.md
