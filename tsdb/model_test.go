@@ -353,7 +353,7 @@ func rollUp(ctx context.Context, t testing.TB, pool *pgxpool.Pool, until time.Ti
 		}
 		return
 	}
-	for _, name := range []string{"runs_hourly", "runs_daily", "availability_daily"} {
+	for _, name := range []string{"runs_hourly", "runs_daily", "runs_weekly", "availability_daily"} {
 		if _, err := pool.Exec(ctx, fmt.Sprintf(`call refresh_continuous_aggregate('%s', null, '%s')`, name, until.Format(time.RFC3339))); err != nil {
 			t.Fatal(err)
 		}

@@ -46,10 +46,10 @@ const (
 		duration_seconds, int4send(tokiflow_histogram_entry(duration_seconds)),
 		(lateness_seconds is not null)::int::bigint, lateness_seconds, lateness_seconds * lateness_seconds, lateness_seconds,
 		lateness_seconds, int4send(tokiflow_histogram_entry(lateness_seconds))`
-	runsSums = `select monitor_id, sum(succeeded)::bigint, sum(failed)::bigint, sum(missed)::bigint, sum(abandoned)::bigint, sum(unknown)::bigint,
-		sum(durations)::bigint, coalesce(sum(duration_sum), 0), coalesce(sum(duration_sum2), 0),
+	runsSums = `select monitor_id, sum(succeeded::int), sum(failed::int), sum(missed::int), sum(abandoned::int), sum(unknown::int),
+		sum(durations::int), coalesce(sum(duration_sum), 0), coalesce(sum(duration_sum2), 0),
 		coalesce(min(duration_min), 0), coalesce(max(duration_max), 0), string_agg(duration_histogram, ''::bytea),
-		sum(latenesses)::bigint, coalesce(sum(lateness_sum), 0), coalesce(sum(lateness_sum2), 0),
+		sum(latenesses::int), coalesce(sum(lateness_sum), 0), coalesce(sum(lateness_sum2), 0),
 		coalesce(min(lateness_min), 0), coalesce(max(lateness_max), 0), string_agg(lateness_histogram, ''::bytea)
 		from (%s) as parts (` + runsBuckets + `) group by monitor_id`
 
@@ -102,10 +102,11 @@ func (a *arms) query(ctx context.Context, tx pgx.Tx, sums string) (pgx.Rows, err
 }
 
 func (q *statsQuery) readRuns(ctx context.Context, tx pgx.Tx, get func(uuid.UUID) *tally) error {
-	days, hours, pieces := cover(q.window)
+	parts, pieces := cover(q.window, runLevels())
 	a := q.arms()
-	a.add(runsBuckets, "runs_daily", "bucket", days)
-	a.add(runsBuckets, "runs_hourly", "bucket", hours)
+	for _, p := range parts {
+		a.add(runsBuckets, p.relation, "bucket", p.windows)
+	}
 	a.add(runsRows, "runs", "finished_at", pieces)
 	rows, err := a.query(ctx, tx, runsSums)
 	if err != nil {
@@ -160,10 +161,12 @@ func (q *statsQuery) readAvailability(ctx context.Context, tx pgx.Tx, get func(u
 
 // readTransitions sums up the changes of status in the window: the seconds in each status left, wherever they began.
 func (q *statsQuery) readTransitions(ctx context.Context, tx pgx.Tx, get func(uuid.UUID) *tally) (map[uuid.UUID]spans, error) {
-	inner, left, right := whole(q.window, day)
+	parts, pieces := cover(q.window, []level{{"availability_daily", day}})
 	a := q.arms()
-	a.add(availabilityBuckets, "availability_daily", "bucket", nonEmpty(inner))
-	a.add(availabilityRows, "transitions", "at", nonEmpty(left, right))
+	for _, p := range parts {
+		a.add(availabilityBuckets, p.relation, "bucket", p.windows)
+	}
+	a.add(availabilityRows, "transitions", "at", pieces)
 	rows, err := a.query(ctx, tx, availabilitySums)
 	if err != nil {
 		return nil, err

@@ -8,15 +8,39 @@ import (
 
 const day = 24 * time.Hour
 
-// The buckets of the aggregates begin at whole hours and days of UTC, as Truncate's do: both count from a Monday 00:00.
+// level is an aggregate and the width of its buckets.
+type level struct {
+	relation string
+	width    time.Duration
+}
 
-// cover splits a window into whole days, whole hours around them and the pieces of hours that remain, so that each is
-// read where it is cheapest and none is counted twice. Empty ones are left out.
-func cover(w history.Window) (days, hours, pieces []history.Window) {
-	inner, left, right := whole(w, time.Hour)
-	pieces = nonEmpty(left, right)
-	inner, left, right = whole(inner, day)
-	return nonEmpty(inner), nonEmpty(left, right), pieces
+// runLevels are the aggregates of runs, the widest first. Their buckets begin at whole hours, at days and on Mondays in UTC,
+// as Truncate's do.
+func runLevels() []level {
+	return []level{{"runs_weekly", 7 * day}, {"runs_daily", day}, {"runs_hourly", time.Hour}}
+}
+
+// part is what is read of a window at one level.
+type part struct {
+	level
+	windows []history.Window
+}
+
+// cover splits a window into the buckets of the levels, the widest that fit, and the pieces at its edges that are less than a
+// bucket of the last level, so that each is read where it is cheapest and none is counted twice.
+func cover(w history.Window, levels []level) (parts []part, pieces []history.Window) {
+	pieces = []history.Window{w}
+	for _, l := range levels {
+		p := part{level: l}
+		var rest []history.Window
+		for _, piece := range pieces {
+			inner, left, right := whole(piece, l.width)
+			p.windows = append(p.windows, nonEmpty(inner)...)
+			rest = append(rest, nonEmpty(left, right)...)
+		}
+		parts, pieces = append(parts, p), rest
+	}
+	return parts, pieces
 }
 
 // whole splits a window into the buckets that lie wholly inside it and what is left before and behind them.

@@ -13,7 +13,7 @@ func TestCoverIsExact(t *testing.T) {
 	t.Parallel()
 	begin := time.Date(2026, 2, 27, 0, 0, 0, 0, time.UTC)
 	edge := func() time.Time {
-		at := begin.Add(time.Duration(rand.Int64N(int64(5 * day))))
+		at := begin.Add(time.Duration(rand.Int64N(int64(40 * day))))
 		switch rand.IntN(3) {
 		case 0:
 			return at.Truncate(time.Hour)
@@ -27,34 +27,35 @@ func TestCoverIsExact(t *testing.T) {
 		if !w.From.Before(w.To) {
 			continue
 		}
-		days, hours, pieces := cover(w)
+		parts, pieces := cover(w, runLevels())
 		var total time.Duration
 		starts := map[time.Time]bool{}
-		for _, part := range append(append(append([]history.Window(nil), days...), hours...), pieces...) {
-			if part.From.Before(w.From) || part.To.After(w.To) || !part.From.Before(part.To) || starts[part.From] {
-				t.Fatalf("%v of %v: days %v, hours %v, pieces %v", part, w, days, hours, pieces)
-			}
-			starts[part.From] = true
-			total += part.To.Sub(part.From)
-			if part.From != w.From && !starts[part.From] {
-				t.Fatalf("%v begins nowhere", part)
-			}
-		}
-		if total != w.To.Sub(w.From) {
-			t.Fatalf("%v: days %v, hours %v, pieces %v", w, days, hours, pieces)
-		}
-		for _, d := range days {
-			if d.From != d.From.Truncate(day) || d.To != d.To.Truncate(day) {
-				t.Fatalf("%v is not whole days", d)
+		check := func(width time.Duration, windows []history.Window) {
+			for _, p := range windows {
+				if p.From.Before(w.From) || p.To.After(w.To) || !p.From.Before(p.To) || starts[p.From] {
+					t.Fatalf("%v of %v: %v, %v", p, w, parts, pieces)
+				}
+				if p.From != p.From.Truncate(width) || p.To != p.To.Truncate(width) {
+					t.Fatalf("%v is not made of whole %v", p, width)
+				}
+				starts[p.From] = true
+				total += p.To.Sub(p.From)
 			}
 		}
-		for _, h := range hours {
-			if h.From != h.From.Truncate(time.Hour) || h.To != h.To.Truncate(time.Hour) || h.To.Sub(h.From) >= 2*day {
-				t.Fatalf("%v is not whole hours beside days", h)
+		for i, p := range parts {
+			check(p.width, p.windows)
+			for _, w := range p.windows {
+				if i > 0 && w.To.Sub(w.From) >= 2*parts[i-1].width {
+					t.Fatalf("%v is read from %s", w, p.relation)
+				}
+				if p.width == 7*day && w.From.Weekday() != time.Monday {
+					t.Fatalf("a week begins on a %v", w.From.Weekday())
+				}
 			}
 		}
-		if len(pieces) > 2 || len(hours) > 2 || len(days) > 1 {
-			t.Fatalf("%v: days %v, hours %v, pieces %v", w, days, hours, pieces)
+		check(time.Nanosecond, pieces)
+		if total != w.To.Sub(w.From) || len(pieces) > 2 {
+			t.Fatalf("%v: %v, %v", w, parts, pieces)
 		}
 	}
 }

@@ -42,11 +42,11 @@ type Writer struct {
 	now     func() time.Time // only to pace transactions
 
 	mu    sync.Mutex
-	parts map[int]*part
+	parts map[int]*assigned
 }
 
-// part is what is read and not yet written of one partition.
-type part struct {
+// assigned is what is read and not yet written of one partition.
+type assigned struct {
 	pos       pg.Position
 	clock     logclock.Clock
 	next      int64 // offset behind the last record read
@@ -59,7 +59,7 @@ type part struct {
 // NewWriter makes a writer for the log of that identity. Its metrics go to reg; nil: nowhere.
 func NewWriter(pool *pgxpool.Pool, logID string, logger *slog.Logger, reg prometheus.Registerer) *Writer {
 	return &Writer{
-		pool: pool, logID: logID, logger: logger, metrics: newWriterMetrics(reg), now: time.Now, parts: map[int]*part{},
+		pool: pool, logID: logID, logger: logger, metrics: newWriterMetrics(reg), now: time.Now, parts: map[int]*assigned{},
 	}
 }
 
@@ -69,7 +69,7 @@ func (w *Writer) Assigned(ctx context.Context, partition int) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	p := &part{pos: pos, next: pos.Offset, committed: pos.Offset}
+	p := &assigned{pos: pos, next: pos.Offset, committed: pos.Offset}
 	if err := json.Unmarshal(pos.Clock, &p.clock); err != nil {
 		return 0, fmt.Errorf("clock of partition %d of %s: %w", partition, Consumer, err)
 	}
@@ -114,7 +114,7 @@ func (w *Writer) Batch(ctx context.Context, partition int, recs []record.Entry, 
 }
 
 // take reads one record. The only error is an offset that does not go forward: what is committed would be a lie.
-func (w *Writer) take(ctx context.Context, p *part, e *record.Entry) error {
+func (w *Writer) take(ctx context.Context, p *assigned, e *record.Entry) error {
 	if e.Offset < p.next {
 		return fmt.Errorf("partition %d: offset %d follows %d", p.pos.Partition, e.Offset, p.next-1)
 	}
@@ -152,7 +152,7 @@ func (w *Writer) take(ctx context.Context, p *part, e *record.Entry) error {
 }
 
 // flush writes rows, offset and clock in one transaction.
-func (w *Writer) flush(ctx context.Context, p *part) error {
+func (w *Writer) flush(ctx context.Context, p *assigned) error {
 	clock, err := json.Marshal(&p.clock)
 	if err != nil {
 		return fmt.Errorf("clock of partition %d: %w", p.pos.Partition, err)

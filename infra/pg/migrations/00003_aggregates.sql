@@ -1,4 +1,4 @@
--- runs_hourly, runs_daily and availability_daily: what is read instead of the rows. One text of each SELECT serves all
+-- runs_hourly, runs_daily, runs_weekly and availability_daily: what is read instead of the rows. One text of each SELECT serves all
 -- three levels. With TimescaleDB under its own licence they are real-time continuous aggregates. Else they are views over
 -- a table of finished buckets (…_stored), which tokiflow_roll_up fills, and the rows since then: docs/adr/0005.
 --
@@ -44,7 +44,7 @@ create function tokiflow_add_rollup(pos integer, view text, body text, width int
     returns void language plpgsql as $$
 declare
     stored  constant text := view || '_stored';
-    base    constant text := case when source = 'runs_hourly' then 'runs_hourly_stored' else source end;
+    base    constant text := case when source like 'runs\_%' then source || '_stored' else source end;
     columns text;
 begin
     execute format('create table %I as ', stored) || format(body, '') || ' with no data';
@@ -147,8 +147,9 @@ declare
                     else tokiflow_histogram_pack(string_agg(int4send(tokiflow_histogram_entry(lateness_seconds)), ''::bytea))
                end as lateness_histogram
         from runs %s group by 1, 2, 3 $q$;
-    daily constant text := $q$
-        select org_id, monitor_id, time_bucket(interval '1 day', bucket) as bucket,
+    -- With the width and the relation it is made of.
+    wider constant text := $q$
+        select org_id, monitor_id, time_bucket(interval %1$L, bucket) as bucket,
                sum(runs)::bigint as runs,
                sum(succeeded)::bigint as succeeded,
                sum(failed)::bigint as failed,
@@ -171,7 +172,7 @@ declare
                case when sum(latenesses) <= 64 then string_agg(lateness_histogram, ''::bytea)
                     else tokiflow_histogram_pack(string_agg(lateness_histogram, ''::bytea))
                end as lateness_histogram
-        from runs_hourly %s group by 1, 2, time_bucket(interval '1 day', bucket) $q$;
+        from %2$I %%s group by 1, 2, time_bucket(interval %1$L, bucket) $q$;
     -- A transition's seconds count in the bucket in which the status was left; first_… is what a reader needs to clip the
     -- part of them that lies before its window.
     availability constant text := $q$
@@ -194,8 +195,9 @@ begin
     for r in
         select * from (values
             (1, 'runs_hourly', hourly, interval '1 hour', 'runs', 'finished_at'),
-            (2, 'runs_daily', daily, interval '1 day', 'runs_hourly', 'bucket'),
-            (3, 'availability_daily', availability, interval '1 day', 'transitions', 'at')
+            (2, 'runs_daily', format(wider, '1 day', 'runs_hourly'), interval '1 day', 'runs_hourly', 'bucket'),
+            (3, 'runs_weekly', format(wider, '7 days', 'runs_daily'), interval '7 days', 'runs_daily', 'bucket'), -- from Monday
+            (4, 'availability_daily', availability, interval '1 day', 'transitions', 'at')
         ) as v (position, name, body, width, source, source_time)
         order by position
     loop
@@ -210,6 +212,7 @@ begin
         -- A bucket is refreshed when it has ended a while ago: what is written into it later is hidden until the next refresh.
         perform add_continuous_aggregate_policy('runs_hourly', interval '30 days', interval '15 minutes', interval '15 minutes');
         perform add_continuous_aggregate_policy('runs_daily', interval '30 days', interval '15 minutes', interval '30 minutes');
+        perform add_continuous_aggregate_policy('runs_weekly', interval '44 days', interval '15 minutes', interval '1 hour');
         perform add_continuous_aggregate_policy('availability_daily', interval '30 days', interval '15 minutes', interval '30 minutes');
         alter materialized view runs_hourly set (timescaledb.enable_columnstore = true, timescaledb.segmentby = 'org_id, monitor_id');
         call add_columnstore_policy('runs_hourly', after => interval '90 days');
@@ -225,11 +228,12 @@ do $$
 begin
     if tokiflow_level() = 'community' then
         drop materialized view availability_daily;
+        drop materialized view runs_weekly;
         drop materialized view runs_daily;
         drop materialized view runs_hourly;
     else
-        drop view availability_daily, runs_daily, runs_hourly;
-        drop table availability_daily_stored, runs_daily_stored, runs_hourly_stored;
+        drop view availability_daily, runs_weekly, runs_daily, runs_hourly;
+        drop table availability_daily_stored, runs_weekly_stored, runs_daily_stored, runs_hourly_stored;
         alter table runs drop column written_in;
         alter table transitions drop column written_in;
     end if;
