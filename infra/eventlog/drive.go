@@ -20,6 +20,8 @@ const (
 const (
 	minBackoff = 100 * time.Millisecond
 	maxBackoff = 5 * time.Second
+	// maxReadPause is shorter: trying to read costs nobody else anything, and alarms wait for it.
+	maxReadPause = time.Second
 )
 
 // Reader reads one partition forward from the offset it was opened at. Not safe for concurrent use.
@@ -35,8 +37,8 @@ type Reader interface {
 type OpenReader func(ctx context.Context, partition int, offset int64) (Reader, error)
 
 // Drive hands one partition to c until ctx ends: Assigned, Batch, …, Revoked. It returns no earlier, and only after
-// Revoked. An error of c makes it begin again with Assigned, an error of the reader makes it open the reader anew, both
-// after a pause of 100 ms that doubles to 5 s.
+// Revoked. An error of c makes it begin again with Assigned, an error of the reader makes it open the reader anew; both
+// after a pause of 100 ms that doubles to 5 s, for the reader to 1 s.
 func Drive(ctx context.Context, partition int, c Consumer, open OpenReader, log *slog.Logger) {
 	d := &driver{partition: partition, c: c, open: open, log: log.With("partition", partition)}
 	for ctx.Err() == nil {
@@ -94,7 +96,7 @@ func (d *driver) session(ctx context.Context) error {
 			if d.reader.failed() {
 				d.log.ErrorContext(ctx, "the log cannot be read; trying again", "offset", offset, "err", err)
 			}
-			if err := d.idle(ctx, d.reader.pause()); err != nil {
+			if err := d.idle(ctx, min(d.reader.pause(), maxReadPause)); err != nil {
 				return err
 			}
 			continue

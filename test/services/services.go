@@ -21,12 +21,13 @@ import (
 // Other tests use the same broker: make topics of your own, and do not stop it. For that there is StartKafka.
 func Kafka(t testing.TB) string {
 	t.Helper()
-	addr, err := os.Getenv("TOKIFLOW_TEST_KAFKA"), error(nil)
+	addr := os.Getenv("TOKIFLOW_TEST_KAFKA")
 	if addr == "" {
-		addr, err = sharedKafka()
-	}
-	if err != nil {
-		missing(t, err)
+		installed(t)
+		var err error
+		if addr, err = sharedKafka(); err != nil {
+			t.Fatal(err)
+		}
 	}
 	t.Attr("part", "Kafka")
 	return addr
@@ -59,9 +60,10 @@ type Broker struct {
 // StartKafka starts a broker for one test, which may kill it.
 func StartKafka(t testing.TB, o KafkaOptions) *Broker {
 	t.Helper()
+	installed(t)
 	b, err := startKafka(o)
 	if err != nil {
-		missing(t, err)
+		t.Fatal(err)
 	}
 	t.Attr("part", "Kafka of its own, which it may kill")
 	t.Cleanup(func() {
@@ -156,9 +158,14 @@ func moduleRoot() (string, error) {
 	}
 }
 
-// missing skips the test and says what is absent, so that it can be counted.
-func missing(t testing.TB, err error) {
+// installed makes sure that there is a broker to start, or skips the test and says what is absent, so that it can be
+// counted.
+func installed(t testing.TB) {
 	t.Helper()
+	_, err := script(nil, "install")
+	if err == nil {
+		return
+	}
 	if os.Getenv("TOKIFLOW_TEST_REQUIRE") != "" {
 		t.Fatalf("MISSING SERVICE kafka: %v", err)
 	}

@@ -20,21 +20,25 @@ func (l *Log) Consume(ctx context.Context, name string, c eventlog.Consumer) err
 	log := l.log.With("consumer", name)
 	s := &share{c: c, f: &fetcher{l: l, ctx: ctx}, ctx: ctx, log: log, running: map[int]*drive{}, ending: map[int]*drive{}}
 	pause := joinPause
-	failing := false
+	var failing time.Time // since when, zero: not
+	warned := false
 	for ctx.Err() == nil {
 		err := s.generation(ctx, m, func() {
-			if failing {
+			if warned {
 				log.InfoContext(ctx, "the consumer group works again")
 			}
-			failing, pause = false, joinPause
+			failing, warned, pause = time.Time{}, false, joinPause
 		})
 		if ctx.Err() != nil || errors.Is(err, errRejoin) {
 			continue
 		}
-		if !failing {
-			log.WarnContext(ctx, "the consumer group cannot be reached; trying again", "err", err)
+		if failing.IsZero() {
+			failing = time.Now()
 		}
-		failing = true
+		if !warned && time.Since(failing) > joinPatience {
+			log.WarnContext(ctx, "the consumer group cannot be joined; trying again", "err", err)
+			warned = true
+		}
 		if m.silent() {
 			// Others have our partitions by now. Reading on would only have us fight over them.
 			s.set(nil)
@@ -52,6 +56,8 @@ func (l *Log) Consume(ctx context.Context, name string, c eventlog.Consumer) err
 const (
 	joinPause    = 100 * time.Millisecond
 	maxJoinPause = 2 * time.Second
+	// A coordinator that is just being chosen refuses for a moment: nothing to be told of.
+	joinPatience = 3 * time.Second
 )
 
 // generation joins the group and stays until it rebalances or fails. joined is called when partitions were assigned.

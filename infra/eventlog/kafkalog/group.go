@@ -114,7 +114,7 @@ func heartbeatError(res *kafka.HeartbeatResponse) error {
 // judge notes what an error says of our membership.
 func (m *member) judge(err error) error {
 	switch {
-	case errors.Is(err, kafka.UnknownMemberId), errors.Is(err, kafka.FencedInstanceID):
+	case errors.Is(err, kafka.UnknownMemberId), errors.Is(err, kafka.GroupIdNotFound):
 		m.id = ""
 		return fmt.Errorf("%w: %w", errRejoin, err)
 	case errors.Is(err, kafka.RebalanceInProgress), errors.Is(err, kafka.IllegalGeneration):
