@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/tokiflow/tokiflow/core/history"
 	"github.com/tokiflow/tokiflow/core/monitor"
@@ -64,35 +64,45 @@ func (r *Reader) OrganisationStats(ctx context.Context, org tenant.OrgID, w hist
 	return s, nil
 }
 
-// tallies reads what there is to add up, from one state of the database.
+// tallies reads what there is to add up: of runs and of availability, at the same time.
 func (r *Reader) tallies(ctx context.Context, org tenant.OrgID, w history.Window, monitors []uuid.UUID) (map[uuid.UUID]*tally, error) {
 	if w.From.IsZero() || !w.From.Before(w.To) {
 		return nil, fmt.Errorf("read stats: the window from %v to %v is none", w.From, w.To)
 	}
-	all := map[uuid.UUID]*tally{}
-	get := func(id uuid.UUID) *tally {
-		t := all[id]
-		if t == nil {
-			t = &tally{}
-			all[id] = t
-		}
-		return t
-	}
 	q := statsQuery{org: org, window: w, monitors: monitors}
-	// Transition and state are written together, so they must be read together.
-	err := pgx.BeginTxFunc(ctx, r.pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
-		if err := q.tune(ctx, tx); err != nil {
-			return err
-		}
-		if err := q.readRuns(ctx, tx, get); err != nil {
+	all, available := tallyMap{}, tallyMap{}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		if err := q.read(ctx, r.pool, all, q.readRuns); err != nil {
 			return fmt.Errorf("read stats of runs: %w", err)
 		}
-		if err := q.readAvailability(ctx, tx, get); err != nil {
+		return nil
+	})
+	g.Go(func() error {
+		if err := q.read(ctx, r.pool, available, q.readAvailability); err != nil {
 			return fmt.Errorf("read stats of availability: %w", err)
 		}
 		return nil
 	})
-	return all, err
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	for id, t := range available {
+		all.of(id).add(t)
+	}
+	return all, nil
+}
+
+// tallyMap holds the tally of each monitor.
+type tallyMap map[uuid.UUID]*tally
+
+func (m tallyMap) of(id uuid.UUID) *tally {
+	t := m[id]
+	if t == nil {
+		t = &tally{}
+		m[id] = t
+	}
+	return t
 }
 
 // tally is everything of one monitor, or of several, that figures are made of; tallies add up.

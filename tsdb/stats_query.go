@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/tokiflow/tokiflow/core/history"
 	"github.com/tokiflow/tokiflow/core/logclock"
@@ -25,14 +26,19 @@ type statsQuery struct {
 // few is how many monitors are read without special settings.
 const few = 16
 
-// tune makes room for the sums of a fleet, which would else be written to disk in between, and forbids to compile a query
-// that takes less time than its compilation.
-func (q *statsQuery) tune(ctx context.Context, tx pgx.Tx) error {
-	if n := len(q.monitors); n > 0 && n <= few {
-		return nil
-	}
-	_, err := tx.Exec(ctx, `select set_config('work_mem', '128MB', true), set_config('jit', 'off', true)`)
-	return err
+// read runs f in a transaction that sees one state of the database: a transition and the state it led to are written together
+// and must be read together.
+func (q *statsQuery) read(ctx context.Context, pool *pgxpool.Pool, into tallyMap, f func(context.Context, pgx.Tx, tallyMap) error) error {
+	o := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
+	return pgx.BeginTxFunc(ctx, pool, o, func(tx pgx.Tx) error {
+		if n := len(q.monitors); n == 0 || n > few {
+			// The sums of a fleet would else be written to disk in between, and compiling takes longer than the query.
+			if _, err := tx.Exec(ctx, `select set_config('work_mem', '128MB', true), set_config('jit', 'off', true)`); err != nil {
+				return err
+			}
+		}
+		return f(ctx, tx, into)
+	})
 }
 
 // The same columns from each of the places in which runs are counted.
@@ -101,7 +107,7 @@ func (a *arms) query(ctx context.Context, tx pgx.Tx, sums string) (pgx.Rows, err
 	return tx.Query(ctx, fmt.Sprintf(sums, strings.Join(a.sql, " union all ")), a.args...)
 }
 
-func (q *statsQuery) readRuns(ctx context.Context, tx pgx.Tx, get func(uuid.UUID) *tally) error {
+func (q *statsQuery) readRuns(ctx context.Context, tx pgx.Tx, into tallyMap) error {
 	parts, pieces := cover(q.window, runLevels())
 	a := q.arms()
 	for _, p := range parts {
@@ -124,7 +130,7 @@ func (q *statsQuery) readRuns(ctx context.Context, tx pgx.Tx, get func(uuid.UUID
 			return err
 		}
 		d.entries, l.entries = [][]byte{durations}, [][]byte{latenesses}
-		get(id).add(&t)
+		into.of(id).add(&t)
 	}
 	return rows.Err()
 }
@@ -137,8 +143,8 @@ type spans struct {
 	last         time.Time // the last change in the window
 }
 
-func (q *statsQuery) readAvailability(ctx context.Context, tx pgx.Tx, get func(uuid.UUID) *tally) error {
-	changed, err := q.readTransitions(ctx, tx, get)
+func (q *statsQuery) readAvailability(ctx context.Context, tx pgx.Tx, into tallyMap) error {
+	changed, err := q.readTransitions(ctx, tx, into)
 	if err != nil {
 		return err
 	}
@@ -151,16 +157,16 @@ func (q *statsQuery) readAvailability(ctx context.Context, tx pgx.Tx, get func(u
 		return err
 	}
 	for id, s := range changed {
-		q.clipHead(get(id), s, gaps.of(id))
+		q.clipHead(into.of(id), s, gaps.of(id))
 	}
 	for id, s := range states {
-		q.addTail(get(id), changed[id], s, gaps.of(id))
+		q.addTail(into.of(id), changed[id], s, gaps.of(id))
 	}
 	return nil
 }
 
 // readTransitions sums up the changes of status in the window: the seconds in each status left, wherever they began.
-func (q *statsQuery) readTransitions(ctx context.Context, tx pgx.Tx, get func(uuid.UUID) *tally) (map[uuid.UUID]spans, error) {
+func (q *statsQuery) readTransitions(ctx context.Context, tx pgx.Tx, into tallyMap) (map[uuid.UUID]spans, error) {
 	parts, pieces := cover(q.window, []level{{"availability_daily", day}})
 	a := q.arms()
 	for _, p := range parts {
@@ -189,7 +195,7 @@ func (q *statsQuery) readTransitions(ctx context.Context, tx pgx.Tx, get func(uu
 		t.spend(monitor.Up, up)
 		t.spend(monitor.Late, late)
 		t.spend(monitor.Down, down)
-		get(id).add(&t)
+		into.of(id).add(&t)
 		changed[id] = s
 	}
 	return changed, rows.Err()

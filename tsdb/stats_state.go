@@ -3,6 +3,8 @@ package tsdb
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -58,6 +60,7 @@ func (q *statsQuery) readStates(ctx context.Context, tx pgx.Tx) (map[uuid.UUID]s
 // gapIndex finds the gaps of a monitor. A log may have had other numbers of partitions, and there may have been other logs.
 type gapIndex struct {
 	lists map[int]map[int][]logclock.Gap // by number of partitions and partition
+	made  map[int]*logclock.Gaps         // by the monitor's partitions, each number of them having a digit
 }
 
 func (q *statsQuery) readGaps(ctx context.Context, tx pgx.Tx) (*gapIndex, error) {
@@ -67,7 +70,7 @@ func (q *statsQuery) readGaps(ctx context.Context, tx pgx.Tx) (*gapIndex, error)
 		return nil, err
 	}
 	defer rows.Close()
-	index := &gapIndex{lists: map[int]map[int][]logclock.Gap{}}
+	index := &gapIndex{lists: map[int]map[int][]logclock.Gap{}, made: map[int]*logclock.Gaps{}}
 	for rows.Next() {
 		var partitions, partition int
 		var g logclock.Gap
@@ -87,9 +90,18 @@ func (g *gapIndex) of(id uuid.UUID) *logclock.Gaps {
 	if len(g.lists) == 0 {
 		return nil
 	}
-	var list []logclock.Gap
-	for partitions, lists := range g.lists {
-		list = append(list, lists[record.Partition(id, partitions)]...)
+	key := 0
+	for _, n := range slices.Sorted(maps.Keys(g.lists)) {
+		key = key*n + record.Partition(id, n)
 	}
-	return logclock.NewGaps(list)
+	gaps := g.made[key]
+	if gaps == nil {
+		var list []logclock.Gap
+		for n, lists := range g.lists {
+			list = append(list, lists[record.Partition(id, n)]...)
+		}
+		gaps = logclock.NewGaps(list)
+		g.made[key] = gaps
+	}
+	return gaps
 }

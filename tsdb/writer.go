@@ -80,6 +80,16 @@ func (w *Writer) Assigned(ctx context.Context, partition int) (int64, error) {
 	return pos.Offset, nil
 }
 
+// Lost is told when records of the log are missing: reading goes on at next, which may be before what was read already.
+func (w *Writer) Lost(partition int, _ error, next int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if p := w.parts[partition]; p != nil {
+		p.next = next
+		p.committed = min(p.committed, next-1) // so that it is written, though no ping comes
+	}
+}
+
 // Revoked drops what is read and not written: whoever has the partition next reads it again.
 func (w *Writer) Revoked(partition int) {
 	w.mu.Lock()
@@ -120,6 +130,10 @@ func (w *Writer) take(ctx context.Context, p *assigned, e *record.Entry) error {
 	}
 	p.next = e.Offset + 1
 	h, fresh, err := p.clock.Observe(e.Value)
+	p.clock.TakeGaps() // the evaluator's
+	if errors.Is(err, record.ErrVersion) {
+		return fmt.Errorf("partition %d, offset %d: %w: run the newer tokiflow that wrote it", p.pos.Partition, e.Offset, err)
+	}
 	if err == nil && !fresh {
 		w.metrics.duplicates.Inc()
 		return nil
