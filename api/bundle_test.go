@@ -237,7 +237,7 @@ func (s *bundle) hourly(o owner, name string) string {
 // open inserts an open incident as the evaluator would.
 func (s *bundle) open(o owner, monitorID string, k incident.Kind, at time.Time) string {
 	s.t.Helper()
-	id := incident.ID(uuid.MustParse(monitorID), k, at)
+	id := incident.ID(uuid.MustParse(monitorID), k, at, 1)
 	s.exec(`insert into incidents (id, org_id, monitor_id, monitor_name, kind, severity, opened_at, evidence)
 		values ($1, $2, $3, 'backup', $4, $5, $6, '{"exit_code": 3, "output": "no space left"}')`, id, o.org, monitorID, string(k), string(k.Severity()), at)
 	return id.String()

@@ -113,7 +113,7 @@ func (s *bundle) failOnce(monitor uuid.UUID) error {
 			values ($1, $2, $3, gen_random_uuid(), 12.5, 3, 'fail')`: {when, s.a.org, monitor},
 		`insert into incidents (id, org_id, monitor_id, monitor_name, kind, severity, opened_at, evidence)
 			values ($1, $2, $3, 'm', 'fail', 'critical', $4, jsonb_build_object('exit_code', 3, 'output', $5::text))`: {
-			incident.ID(monitor, incident.Fail, when), s.a.org, monitor, when, output,
+			incident.ID(monitor, incident.Fail, when, 1), s.a.org, monitor, when, output,
 		},
 	} {
 		if _, err := s.pool.Exec(s.ctx, sql, args...); err != nil {

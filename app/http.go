@@ -124,6 +124,9 @@ func (a *App) startUpkeep() {
 	a.onStop("requests under way", func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 		defer cancel()
+		if a.appender != nil {
+			a.appender.Leave() // who comes now finds nobody: that is a gap
+		}
 		if err := a.server.Shutdown(ctx); err != nil {
 			a.log.Warn("requests cut off", "error", err)
 		}

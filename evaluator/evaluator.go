@@ -5,6 +5,7 @@ package evaluator
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -85,9 +86,10 @@ func (e *Evaluator) Assigned(ctx context.Context, n int) (int64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("evaluator: load partition %d: %w", n, err)
 	}
-	p, err := newPartition(snap)
-	if err != nil {
-		return 0, fmt.Errorf("evaluator: load partition %d: %w", n, err)
+	p, faults := newPartition(snap)
+	for _, err := range faults {
+		e.metrics.unjudged.Inc()
+		e.o.Logger.Error("a monitor is not judged until its configuration is mended", "partition", n, "error", err)
 	}
 	e.o.Logger.Info("partition assigned", "consumer", "evaluator", "partition", n, "offset", p.next,
 		"monitors", len(p.monitors), "judged", p.clock.Judged())
@@ -114,6 +116,9 @@ func (e *Evaluator) Batch(ctx context.Context, n int, recs []record.Entry, _ boo
 	}
 	for _, rec := range recs {
 		if err := p.apply(rec); err != nil {
+			if errors.Is(err, record.ErrVersion) {
+				return fmt.Errorf("evaluator: partition %d, offset %d: %w: run the newer tokiflow that wrote it", n, rec.Offset, err)
+			}
 			e.malformed(p, rec, err)
 			continue
 		}
@@ -188,5 +193,12 @@ func (e *Evaluator) malformed(p *owned, rec record.Entry, err error) {
 	e.metrics.malformed.Inc()
 	if p.streak++; p.streak == 1 {
 		e.o.Logger.Error("record skipped: it cannot be read", "partition", p.pos.Partition, "offset", rec.Offset, "error", err)
+	}
+}
+
+// Lost is told when records of the log are missing: the time they spanned is a gap.
+func (e *Evaluator) Lost(n int, _ error, next int64) {
+	if p := e.owned(n); p != nil {
+		p.clock.Lost, p.next = true, next
 	}
 }

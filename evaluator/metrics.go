@@ -13,6 +13,7 @@ import (
 type metrics struct {
 	records     prometheus.Counter
 	malformed   prometheus.Counter
+	unjudged    prometheus.Counter
 	checkpoints prometheus.Histogram
 	transitions *prometheus.CounterVec
 	incidents   *prometheus.CounterVec
@@ -25,6 +26,9 @@ func newMetrics(r prometheus.Registerer, e *Evaluator) *metrics {
 			Name: "tokiflow_evaluator_records_total", Help: "Records of the log the evaluator has applied."}),
 		malformed: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "tokiflow_evaluator_malformed_records_total", Help: "Records the evaluator could not read and skipped."}),
+		unjudged: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "tokiflow_evaluator_unjudged_monitors_total",
+			Help: "Monitors loaded with a configuration that cannot be read (a time zone that is gone?): nothing is due for them."}),
 		checkpoints: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "tokiflow_evaluator_checkpoint_seconds", Help: "Time to write a checkpoint.",
 			Buckets: prometheus.ExponentialBuckets(0.001, 2, 14)}),
@@ -40,7 +44,7 @@ func newMetrics(r prometheus.Registerer, e *Evaluator) *metrics {
 	monitors := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "tokiflow_evaluator_monitors", Help: "Monitors in the partitions this process judges."}, e.monitorCount)
 	if r != nil {
-		r.MustRegister(m.records, m.malformed, m.checkpoints, m.transitions, m.incidents, m.judged, monitors)
+		r.MustRegister(m.records, m.malformed, m.unjudged, m.checkpoints, m.transitions, m.incidents, m.judged, monitors)
 	}
 	return m
 }

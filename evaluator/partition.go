@@ -13,6 +13,7 @@ import (
 	"github.com/tokiflow/tokiflow/core/logclock"
 	"github.com/tokiflow/tokiflow/core/monitor"
 	"github.com/tokiflow/tokiflow/core/record"
+	"github.com/tokiflow/tokiflow/core/schedule"
 )
 
 // excerptLen is how much of a failed ping's body, in bytes, goes into the evidence of an incident.
@@ -45,8 +46,10 @@ type entry struct {
 	gone          bool // deleted
 }
 
-// newPartition takes over what the last checkpoint left.
-func newPartition(snap checkpoint.Snapshot) (*partition, error) {
+// newPartition takes over what the last checkpoint left. A configuration that cannot be read any more is a fault of its monitor
+// alone: nothing is due for it until it is mended.
+func newPartition(snap checkpoint.Snapshot) (*partition, []error) {
+	var faults []error
 	p := &partition{
 		pos:      snap.Position,
 		clock:    snap.Clock,
@@ -58,13 +61,14 @@ func newPartition(snap checkpoint.Snapshot) (*partition, error) {
 		m := &snap.Monitors[i]
 		rules, err := p.compiler.rules(m.Config)
 		if err != nil {
-			return nil, fmt.Errorf("monitor %s: %w", m.ID, err)
+			faults = append(faults, fmt.Errorf("monitor %s: %w", m.ID, err))
+			rules = monitor.NewRules(m.Config, schedule.Schedule{})
 		}
 		e := &entry{Ref: checkpoint.Ref{Org: m.Org, Monitor: m.ID}, rules: rules, state: m.State}
 		p.monitors[m.ID] = e
 		p.timers.set(e, e.state.Timer())
 	}
-	return p, nil
+	return p, faults
 }
 
 // apply takes the next record. An error says that the record could not be understood; it has then no effect but on the
@@ -109,7 +113,7 @@ func (p *partition) ping(rec []byte) error {
 	if e == nil || e.Org != in.Org || in.Kind == record.Log {
 		return nil // deleted meanwhile, or a note
 	}
-	ping := monitor.Ping{ID: in.ID, At: in.At, Kind: in.Kind, RID: in.RID, ExitCode: in.ExitCode, Duration: in.Duration}
+	ping := monitor.Ping{ID: in.ID, At: p.instant(in.At), Kind: in.Kind, RID: in.RID, ExitCode: in.ExitCode, Duration: in.Duration}
 	if in.Kind == record.Fail {
 		ping.Output = excerpt(in.Body)
 	}
@@ -117,12 +121,20 @@ func (p *partition) ping(rec []byte) error {
 	return nil
 }
 
+// instant is the time of a record by the partition's clock.
+func (p *partition) instant(at time.Time) time.Time {
+	if j := p.clock.Judged(); at.Before(j) {
+		return j
+	}
+	return at
+}
+
 func (p *partition) control(rec []byte) error {
 	in, err := record.ParseControl(rec)
 	if err != nil {
 		return err
 	}
-	c := monitor.Control{At: in.At, Action: in.Action, Version: in.Version}
+	c := monitor.Control{At: p.instant(in.At), Action: in.Action, Version: in.Version}
 	e := p.monitors[in.Monitor]
 	switch in.Action {
 	case record.Configure:
@@ -179,6 +191,7 @@ func (p *partition) step(e *entry, ev monitor.Event) {
 		p.pending.Deleted = append(p.pending.Deleted, e.Ref)
 		return
 	}
+	p.timers.tidy(p.monitors)
 	if !e.dirty {
 		e.dirty = true
 		p.dirty = append(p.dirty, e)

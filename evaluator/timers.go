@@ -3,6 +3,8 @@ package evaluator
 import (
 	"container/heap"
 	"time"
+
+	"github.com/google/uuid"
 )
 
 // timers finds the monitors whose next instant has come, at a cost per due instant and not per monitor. An entry stands in
@@ -26,6 +28,26 @@ func (t *timers) set(e *entry, at time.Time) {
 		e.queued = at
 		heap.Push(&t.heap, timer{at: at, e: e})
 	}
+}
+
+// tidyAbove is how many entries the heap may have beside two a monitor before it is made anew: an entry that was overtaken by an
+// earlier one stays in it until its time comes, which may be years.
+const tidyAbove = 1000
+
+// tidy drops what was overtaken, once it is the larger part.
+func (t *timers) tidy(monitors map[uuid.UUID]*entry) {
+	if len(t.heap) <= 2*len(monitors)+tidyAbove {
+		return
+	}
+	t.heap = t.heap[:0]
+	for _, e := range monitors {
+		e.queued = time.Time{}
+		if at := e.state.Timer(); !at.IsZero() {
+			e.queued = at
+			t.heap = append(t.heap, timer{at: at, e: e})
+		}
+	}
+	heap.Init(&t.heap)
 }
 
 // due takes out an entry whose timer has come by now; nil: none has.

@@ -2,6 +2,7 @@
 package incident
 
 import (
+	"strconv"
 	"time"
 
 	"github.com/google/uuid"
@@ -75,10 +76,11 @@ type Change struct {
 }
 
 // ID derives an incident's id from what it is, so that a replay of the log makes the same one.
-func ID(monitor uuid.UUID, k Kind, openedAt time.Time) uuid.UUID {
+func ID(monitor uuid.UUID, k Kind, openedAt time.Time, n int64) uuid.UUID {
 	b := make([]byte, 0, 64)
 	b = append(b, "incident/"...)
 	b = append(b, k...)
 	b = openedAt.UTC().AppendFormat(b, "/2006-01-02T15:04:05.000000")
+	b = strconv.AppendInt(append(b, '/'), n, 10)
 	return uuid.NewSHA1(monitor, b)
 }

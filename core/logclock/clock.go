@@ -32,6 +32,11 @@ type Clock struct {
 	// Claims are what markers say beyond Covered: times in which some appender could receive, in order and apart.
 	Claims []Claim `json:"claims,omitempty"`
 
+	// Lost says that records behind the last one observed are missing; Floor is the stamp of the first one after them: no
+	// claim reaches behind it.
+	Lost  bool      `json:"lost,omitempty"`
+	Floor time.Time `json:"floor,omitzero"`
+
 	gaps []Gap
 }
 
@@ -83,6 +88,9 @@ func (c *Clock) Observe(rec []byte) (h record.Header, fresh bool, err error) {
 		return h, false, nil
 	}
 	a.Seq, a.At = h.Seq, later(a.At, h.At)
+	if c.Lost {
+		c.Lost, c.Floor, c.Claims = false, later(h.At, c.Judged()), nil
+	}
 	if h.Type == record.TypeMarker {
 		c.mark(a, m)
 	}
@@ -113,6 +121,7 @@ func (c *Clock) mark(a *Appender, m record.Marker) {
 		}
 	}
 	a.Marked, a.Ended = true, m.Closing
+	m.Since = later(m.Since, c.Floor)
 	if c.Covered.IsZero() {
 		c.Covered = m.Since
 	}

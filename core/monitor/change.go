@@ -17,6 +17,11 @@ func (m *machine) control(c Control) {
 		return
 	}
 	m.s.Version = c.Version
+	held := m.s.Held // they stand before this in the log
+	m.s.Held = nil
+	for _, p := range held {
+		m.ping(p)
+	}
 	c.At = latest(c.At, m.s.Since, m.s.LastPing.At)
 	switch c.Action {
 	case record.Configure:
@@ -93,9 +98,8 @@ func (m *machine) retime(t time.Time) {
 
 // pause lets go of everything that is expected, running or wrong.
 func (m *machine) pause(t time.Time, reason string) {
-	m.drop(t, func(OpenRun) bool { return true })
 	m.expect(time.Time{})
-	m.s.Held = nil
+	m.drop(t, func(OpenRun) bool { return true })
 	for _, k := range []incident.Kind{incident.Late, incident.Missed, incident.Fail, incident.Overrun, incident.Anomaly} {
 		m.resolve(k, t, reason)
 	}
@@ -171,7 +175,8 @@ func (m *machine) open(k incident.Kind, t time.Time, ev incident.Evidence) {
 	if _, ok := m.s.Incidents[k]; ok {
 		return
 	}
-	id := incident.ID(m.id, k, t)
+	m.s.Opened++
+	id := incident.ID(m.id, k, t, m.s.Opened)
 	open := maps.Clone(m.s.Incidents)
 	if open == nil {
 		open = map[incident.Kind]uuid.UUID{}

@@ -26,10 +26,11 @@ func (m *machine) ping(p Ping) {
 	}
 	// The log's order counts: where a ping's stamp, by another process's clock, lies before what was applied already, it
 	// happened right after that.
+	stamp := p.At
 	p.At = latest(p.At, m.s.Since, m.s.LastPing.At)
 	m.s.LastPing = LastPing{At: p.At, Kind: p.Kind, ExitCode: p.ExitCode, Output: p.Output}
 	if p.Kind == record.Start {
-		m.start(p)
+		m.start(p, stamp)
 		return
 	}
 	m.finish(p)
@@ -44,7 +45,10 @@ func latest(t time.Time, others ...time.Time) time.Time {
 	return t
 }
 
-func (m *machine) start(p Ping) {
+func (m *machine) start(p Ping, stamp time.Time) {
+	if p.RID != uuid.Nil && slices.ContainsFunc(m.s.Closed, func(c ClosedRun) bool { return c.ID == p.RID && !stamp.After(c.At) }) {
+		return // it came behind its own end, by way of a slower process
+	}
 	o := OpenRun{ID: p.RID, Named: p.RID != uuid.Nil, StartedAt: p.At, Due: m.s.Due}
 	if !o.Named {
 		o.ID = p.ID
@@ -80,11 +84,11 @@ func (m *machine) start(p Ping) {
 
 func (m *machine) finish(p Ping) {
 	if p.RID != uuid.Nil {
-		c := ClosedRun{ID: p.RID, Kind: p.Kind}
-		if slices.Contains(m.s.Closed, c) {
-			return // the client's retry of its finish
+		if m.retried(p) {
+			return
 		}
 		first := max(0, len(m.s.Closed)+1-keepClosed)
+		c := ClosedRun{ID: p.RID, Kind: p.Kind, At: p.At}
 		m.s.Closed = append(append(make([]ClosedRun, 0, keepClosed), m.s.Closed[first:]...), c)
 	}
 	run, matched := m.close(p)
@@ -99,6 +103,20 @@ func (m *machine) finish(p Ping) {
 	if !matched || interval || missed || m.s.Deadline.IsZero() {
 		m.arm(p.At)
 	}
+}
+
+// retryWindow is how long after a run's end the same end, by the same run id, is taken for the client's retry of it. A client
+// that uses one run id for all its runs is not to lose more than that.
+const retryWindow = 5 * time.Minute
+
+// retried reports whether the ping is a client's retry of a finish that has counted already.
+func (m *machine) retried(p Ping) bool {
+	if slices.ContainsFunc(m.s.Open, func(o OpenRun) bool { return o.ID == p.RID }) {
+		return false
+	}
+	return slices.ContainsFunc(m.s.Closed, func(c ClosedRun) bool {
+		return c.ID == p.RID && c.Kind == p.Kind && p.At.Sub(c.At) < retryWindow
+	})
 }
 
 // close ends the run that p speaks of and records it.

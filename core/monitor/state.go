@@ -47,6 +47,7 @@ type State struct {
 	ZScore    float64        `json:"z_score,omitempty"`  // of the last judged run
 
 	Incidents map[incident.Kind]uuid.UUID `json:"incidents,omitempty"` // the open ones
+	Opened    int64                       `json:"opened,omitempty"`    // incidents so far
 	// Held are pings that passed a deadline which other appenders may not have reached yet; in time order.
 	Held []Ping `json:"held,omitempty"`
 }
@@ -74,6 +75,7 @@ type OpenRun struct {
 type ClosedRun struct {
 	ID   uuid.UUID       `json:"id"`
 	Kind record.PingKind `json:"kind"` // of the ping that ended it
+	At   time.Time       `json:"at"`
 }
 
 // Ping is what the rules need of a ping.

@@ -41,6 +41,9 @@ const HeaderLen = 26
 // ErrMalformed is wrapped by every decoding error.
 var ErrMalformed = errors.New("malformed record")
 
+// ErrVersion says that a record was written by a newer program: it must not be passed over, but read by one that knows it.
+var ErrVersion = errors.New("record of another version")
+
 // Header is what every record begins with.
 type Header struct {
 	Type     Type
@@ -91,7 +94,7 @@ func ParseHeader(rec []byte) (Header, error) {
 		return Header{}, fmt.Errorf("%w: %d bytes, a header has %d", ErrMalformed, len(rec), HeaderLen)
 	}
 	if rec[0] != Version {
-		return Header{}, fmt.Errorf("%w: version %d, this program reads %d", ErrMalformed, rec[0], Version)
+		return Header{}, fmt.Errorf("%w: %w %d: this program reads %d", ErrMalformed, ErrVersion, rec[0], Version)
 	}
 	t := Type(rec[1])
 	if t < TypePing || t > TypeControl {

@@ -120,6 +120,14 @@ func (a *Appender) Run(ctx context.Context) error {
 	}
 }
 
+// Leave says that no more pings are let in, though some may still be under way: from now on markers claim nothing but their
+// own instant. Call it before the listener is closed.
+func (a *Appender) Leave() {
+	for _, q := range a.queues {
+		q.leave()
+	}
+}
+
 func (a *Appender) close() error {
 	errs := make([]error, len(a.queues))
 	var wg sync.WaitGroup

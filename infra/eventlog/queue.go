@@ -42,6 +42,7 @@ type queue struct {
 	marking  bool  // Run is at work
 	marker   int64 // stamp of the last marker, µs
 	since    int64 // what the next marker says, µs
+	leaving  bool  // no ping is let in any more, so no marker may claim that one could come
 	broken   bool  // something was refused since; nothing stamped later has become durable yet
 	expiring *time.Timer
 }
@@ -185,7 +186,7 @@ func (q *queue) pop() *batch {
 // encode makes the record of a marker by what is known when it is sent.
 func (q *queue) encode(m marker) []byte {
 	since := m.at
-	if !q.broken {
+	if !q.broken && !q.leaving {
 		since = min(since, q.since)
 	}
 	rec := record.AppendMarker(nil, record.Marker{
@@ -303,6 +304,13 @@ func (q *queue) startMarkers() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.marking, q.marker = true, q.stamp()
+}
+
+// leave ends what markers claim.
+func (q *queue) leave() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.leaving = true
 }
 
 // mark queues a marker and does not wait for it.

@@ -108,7 +108,7 @@ func (s *bundle) evaluate(m inventory.Monitor, status monitor.Status, version in
 // open inserts an open incident as the evaluator would.
 func (s *bundle) open(m inventory.Monitor, k incident.Kind, at time.Time) uuid.UUID {
 	s.t.Helper()
-	id := incident.ID(m.ID, k, at)
+	id := incident.ID(m.ID, k, at, 1)
 	s.exec(`insert into incidents (id, org_id, monitor_id, monitor_name, kind, severity, opened_at, evidence)
 		values ($1, $2, $3, $4, $5, $6, $7, '{"exit_code": 3}')`, id, m.Org, m.ID, m.Config.Name, string(k), string(k.Severity()), at)
 	return id

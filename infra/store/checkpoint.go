@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"time"
 
@@ -56,21 +55,19 @@ func (c *Checkpoints) LoadPartition(ctx context.Context, partition, partitions i
 // coveredBefore is up to when an earlier log of this database was covered; zero: there was none. A new log (the old one was
 // lost, or another engine took over) begins with a gap from there: nobody was late while there was no log.
 func (c *Checkpoints) coveredBefore(ctx context.Context) (time.Time, error) {
-	var data []byte
+	var covered *time.Time
 	err := c.s.pool.QueryRow(ctx, `
-		select clock from log_offsets where consumer = $1 and log_id <> $2 and clock ? 'covered'
-		order by updated_at desc limit 1`, evaluatorName, c.logID).Scan(&data)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return time.Time{}, nil
-	}
+		select min((clock ->> 'covered')::timestamptz) from log_offsets
+		where consumer = $1 and log_id = (
+		  select log_id from log_offsets where consumer = $1 and log_id <> $2 and clock ? 'covered' order by updated_at desc limit 1)`,
+		evaluatorName, c.logID).Scan(&covered)
 	if err != nil {
 		return time.Time{}, fmt.Errorf("clock of the log before: %w", err)
 	}
-	var clock logclock.Clock
-	if err := json.Unmarshal(data, &clock); err != nil {
-		return time.Time{}, fmt.Errorf("clock of the log before: %w", err)
+	if covered == nil {
+		return time.Time{}, nil
 	}
-	return clock.Covered, nil
+	return *covered, nil
 }
 
 func (c *Checkpoints) gaps(ctx context.Context, partition int) ([]logclock.Gap, error) {

@@ -25,7 +25,7 @@ func instant(s int) time.Time { return time.Date(2026, 3, 1, 9, 0, s, 123456000,
 // full is a commit with something of everything for one monitor.
 func full(s *bundle, snap checkpoint.Snapshot, id uuid.UUID) checkpoint.Commit {
 	ref := checkpoint.Ref{Org: s.a.org, Monitor: id}
-	opened := incident.ID(id, incident.Fail, instant(5))
+	opened := incident.ID(id, incident.Fail, instant(5), 1)
 	return checkpoint.Commit{
 		Position: snap.Position, Next: 7,
 		Clock: &logclock.Clock{Covered: instant(9), Read: instant(8), Appenders: map[uint64]*logclock.Appender{1 << 63: {Seq: 3, At: instant(8), Marked: true}}},

@@ -64,8 +64,11 @@ limit @max_rows;
 
 -- name: LockMonitor :one
 -- paused is what was asked for last, or the evaluator's word where it has come that far: a ping may have resumed the
--- monitor since.
-select m.project_id, m.config, m.version,
+-- monitor since. version is the evaluator's where that is ahead: after the database came back from a backup, the log has brought
+-- the state further than the backup knows.
+select m.project_id, m.config,
+    greatest(m.version, (select (s.state ->> 'version')::bigint from monitor_states s
+                         where s.monitor_id = m.id and s.org_id = m.org_id))::bigint as version,
     coalesce(
         (select s.status = 'paused' from monitor_states s
          where s.monitor_id = m.id and s.org_id = m.org_id and (s.state ->> 'version')::bigint >= m.version),
@@ -86,4 +89,6 @@ update monitors set version = @version, paused = @paused where org_id = @org_id 
 update monitors set ping_key = @ping_key, updated_at = now() where org_id = @org_id and id = @id;
 
 -- name: DeleteMonitor :one
-delete from monitors where org_id = @org_id and id = @id returning version;
+delete from monitors m where m.org_id = @org_id and m.id = @id
+returning greatest(m.version, (select (s.state ->> 'version')::bigint from monitor_states s
+                             where s.monitor_id = m.id and s.org_id = m.org_id))::bigint as version;

@@ -14,7 +14,9 @@ import (
 )
 
 const deleteMonitor = `-- name: DeleteMonitor :one
-delete from monitors where org_id = $1 and id = $2 returning version
+delete from monitors m where m.org_id = $1 and m.id = $2
+returning greatest(m.version, (select (s.state ->> 'version')::bigint from monitor_states s
+                             where s.monitor_id = m.id and s.org_id = m.org_id))::bigint as version
 `
 
 type DeleteMonitorParams struct {
@@ -65,7 +67,9 @@ func (q *Queries) InsertMonitor(ctx context.Context, arg InsertMonitorParams) (t
 }
 
 const lockMonitor = `-- name: LockMonitor :one
-select m.project_id, m.config, m.version,
+select m.project_id, m.config,
+    greatest(m.version, (select (s.state ->> 'version')::bigint from monitor_states s
+                         where s.monitor_id = m.id and s.org_id = m.org_id))::bigint as version,
     coalesce(
         (select s.status = 'paused' from monitor_states s
          where s.monitor_id = m.id and s.org_id = m.org_id and (s.state ->> 'version')::bigint >= m.version),
@@ -88,7 +92,8 @@ type LockMonitorRow struct {
 }
 
 // paused is what was asked for last, or the evaluator's word where it has come that far: a ping may have resumed the
-// monitor since.
+// monitor since. version is the evaluator's where that is ahead: after the database came back from a backup, the log has brought
+// the state further than the backup knows.
 func (q *Queries) LockMonitor(ctx context.Context, arg LockMonitorParams) (LockMonitorRow, error) {
 	row := q.db.QueryRow(ctx, lockMonitor, arg.OrgID, arg.ID)
 	var i LockMonitorRow
