@@ -34,7 +34,7 @@ install_kafka() {
 	flock 9
 	[ -e "$jars/complete" ] && return
 	rm -rf "$jars.new"
-	mvn -q -B -Dstyle.color=never -f "$here/kafka/pom.xml" \
+	mvn -q -B -Dstyle.color=never -Duser.home="$HOME" -f "$here/kafka/pom.xml" \
 		org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies \
 		-DincludeScope=runtime -DoutputDirectory="$jars.new" >&2 || die "mvn could not fetch Kafka $version"
 	touch "$jars.new/complete"
