@@ -20,7 +20,7 @@ test: ## run all tests on real services, which are installed and started where t
 
 .PHONY: test-fault
 test-fault: ## kill tokiflow, PostgreSQL and Kafka under load and hold them to the promises (takes long)
-	test/run.sh -tags=fault -count=1 ./test/fault/...
+	test/run.sh -tags=fault -count=1 -timeout=60m ./test/fault/...
 
 .PHONY: check
 check: format lint race ## everything a change must pass: format, fix, lint, tests with the race detector
