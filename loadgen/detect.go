@@ -174,7 +174,8 @@ func (d *detection) keepPinging(ctx context.Context, w *watched, silence time.Ti
 	half := d.o.Interval / 2
 	end := silence.Add(upTo(d.o.Interval))
 	for wait := upTo(half); pause(ctx, wait); wait = half {
-		if w.silent && time.Now().After(end) {
+		// One that no ping could be sent for would be silent from the start, and alarm nobody.
+		if now := time.Now(); w.silent && now.After(end) && (!w.answered.IsZero() || now.After(end.Add(d.o.Wait))) {
 			return
 		}
 		d.ping(ctx, w)

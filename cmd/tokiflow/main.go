@@ -85,8 +85,7 @@ func (e environment) run(ctx context.Context, args []string) int {
 func (e environment) misunderstood(args []string, parsed *kong.Context, err error) int {
 	e.complain(e.stderr, err)
 	command := "tokiflow"
-	var failed *kong.ParseError
-	if errors.As(err, &failed) {
+	if failed, ok := errors.AsType[*kong.ParseError](err); ok {
 		parsed = failed.Context
 	}
 	if parsed != nil && parsed.Selected() != nil {
