@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/tokiflow/tokiflow/core/history"
@@ -107,11 +108,37 @@ func (a *arms) query(ctx context.Context, tx pgx.Tx, sums string) (pgx.Rows, err
 	return tx.Query(ctx, fmt.Sprintf(sums, strings.Join(a.sql, " union all ")), a.args...)
 }
 
+// finished asks up to when the aggregates are stored. Rows since then are read themselves.
+func finished(ctx context.Context, tx pgx.Tx, levels []level) error {
+	names := make([]string, len(levels))
+	for i, l := range levels {
+		names[i] = l.relation
+	}
+	rows, err := tx.Query(ctx, `select tokiflow_rolled_to(name) from unnest($1::text[]) with ordinality as n (name, i) order by i`, names)
+	if err != nil {
+		return err
+	}
+	ends, err := pgx.CollectRows(rows, pgx.RowTo[pgtype.Timestamptz])
+	if err != nil {
+		return err
+	}
+	for i, end := range ends {
+		if end.InfinityModifier == pgtype.Finite {
+			levels[i].until = end.Time.UTC()
+		}
+	}
+	return nil
+}
+
 func (q *statsQuery) readRuns(ctx context.Context, tx pgx.Tx, into tallyMap) error {
-	parts, pieces := cover(q.window, runLevels())
+	levels := []level{{relation: "runs_weekly", width: 7 * day}, {relation: "runs_daily", width: day}, {relation: "runs_hourly", width: time.Hour}}
+	if err := finished(ctx, tx, levels); err != nil {
+		return err
+	}
+	parts, pieces := cover(q.window, levels)
 	a := q.arms()
 	for _, p := range parts {
-		a.add(runsBuckets, p.relation, "bucket", p.windows)
+		a.add(runsBuckets, p.relation+"_stored", "bucket", p.windows)
 	}
 	a.add(runsRows, "runs", "finished_at", pieces)
 	rows, err := a.query(ctx, tx, runsSums)
@@ -167,10 +194,14 @@ func (q *statsQuery) readAvailability(ctx context.Context, tx pgx.Tx, into tally
 
 // readTransitions sums up the changes of status in the window: the seconds in each status left, wherever they began.
 func (q *statsQuery) readTransitions(ctx context.Context, tx pgx.Tx, into tallyMap) (map[uuid.UUID]spans, error) {
-	parts, pieces := cover(q.window, []level{{"availability_daily", day}})
+	levels := []level{{relation: "availability_daily", width: day}}
+	if err := finished(ctx, tx, levels); err != nil {
+		return nil, err
+	}
+	parts, pieces := cover(q.window, levels)
 	a := q.arms()
 	for _, p := range parts {
-		a.add(availabilityBuckets, p.relation, "bucket", p.windows)
+		a.add(availabilityBuckets, p.relation+"_stored", "bucket", p.windows)
 	}
 	a.add(availabilityRows, "transitions", "at", pieces)
 	rows, err := a.query(ctx, tx, availabilitySums)

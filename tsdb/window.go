@@ -8,16 +8,12 @@ import (
 
 const day = 24 * time.Hour
 
-// level is an aggregate and the width of its buckets.
+// level is an aggregate: the relation that has its finished buckets, their width and where they end. The buckets begin at whole
+// hours, at days and on Mondays in UTC, as Truncate's do.
 type level struct {
 	relation string
 	width    time.Duration
-}
-
-// runLevels are the aggregates of runs, the widest first. Their buckets begin at whole hours, at days and on Mondays in UTC,
-// as Truncate's do.
-func runLevels() []level {
-	return []level{{"runs_weekly", 7 * day}, {"runs_daily", day}, {"runs_hourly", time.Hour}}
+	until    time.Time
 }
 
 // part is what is read of a window at one level.
@@ -34,7 +30,7 @@ func cover(w history.Window, levels []level) (parts []part, pieces []history.Win
 		p := part{level: l}
 		var rest []history.Window
 		for _, piece := range pieces {
-			inner, left, right := whole(piece, l.width)
+			inner, left, right := whole(piece, l)
 			p.windows = append(p.windows, nonEmpty(inner)...)
 			rest = append(rest, nonEmpty(left, right)...)
 		}
@@ -43,13 +39,17 @@ func cover(w history.Window, levels []level) (parts []part, pieces []history.Win
 	return parts, pieces
 }
 
-// whole splits a window into the buckets that lie wholly inside it and what is left before and behind them.
-func whole(w history.Window, width time.Duration) (inner, left, right history.Window) {
-	first := w.From.Truncate(width)
+// whole splits a window into the finished buckets that lie wholly inside it and what is left before and behind them.
+func whole(w history.Window, l level) (inner, left, right history.Window) {
+	first := w.From.Truncate(l.width)
 	if first.Before(w.From) {
-		first = first.Add(width)
+		first = first.Add(l.width)
 	}
-	last := w.To.Truncate(width)
+	end := w.To
+	if l.until.Before(end) {
+		end = l.until
+	}
+	last := end.Truncate(l.width)
 	if !first.Before(last) {
 		return history.Window{}, w, history.Window{}
 	}

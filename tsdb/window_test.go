@@ -2,6 +2,7 @@ package tsdb
 
 import (
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -27,7 +28,10 @@ func TestCoverIsExact(t *testing.T) {
 		if !w.From.Before(w.To) {
 			continue
 		}
-		parts, pieces := cover(w, runLevels())
+		ends := []time.Time{edge(), edge(), edge()}
+		slices.SortFunc(ends, time.Time.Compare)
+		levels := []level{{"weeks", 7 * day, ends[0]}, {"days", day, ends[1]}, {"hours", time.Hour, ends[2]}}
+		parts, pieces := cover(w, levels)
 		var total time.Duration
 		starts := map[time.Time]bool{}
 		check := func(width time.Duration, windows []history.Window) {
@@ -45,7 +49,10 @@ func TestCoverIsExact(t *testing.T) {
 		for i, p := range parts {
 			check(p.width, p.windows)
 			for _, w := range p.windows {
-				if i > 0 && w.To.Sub(w.From) >= 2*parts[i-1].width {
+				if w.To.After(p.until) {
+					t.Fatalf("%v is read from %s, finished until %v", w, p.relation, p.until)
+				}
+				if i > 0 && w.To.Sub(w.From) >= 2*parts[i-1].width && !w.To.After(parts[i-1].until) {
 					t.Fatalf("%v is read from %s", w, p.relation)
 				}
 				if p.width == 7*day && w.From.Weekday() != time.Monday {

@@ -1,16 +1,21 @@
--- runs_hourly, runs_daily, runs_weekly and availability_daily: what is read instead of the rows. One text of each SELECT serves all
--- three levels. With TimescaleDB under its own licence they are real-time continuous aggregates. Else they are views over
--- a table of finished buckets (…_stored), which tokiflow_roll_up fills, and the rows since then: docs/adr/0005.
+-- runs_hourly, runs_daily, runs_weekly and availability_daily: what is read instead of the rows. One text of each SELECT serves
+-- all three levels. With TimescaleDB under its own licence they are real-time continuous aggregates. Else they are views
+-- over a table of finished buckets, which tokiflow_roll_up fills, and the rows since then: docs/adr/0005.
+--
+-- At each level <name>_stored has the finished buckets alone, those before tokiflow_rolled_to('<name>'). tsdb reads these and the
+-- rows since: through the whole it would plan and scan the unfinished part of every aggregate for nothing.
 --
 -- A histogram is a row of 4-byte entries, each 10 bits of bucket and 21 bits of count; entries of the same bucket add up, so
 -- that histograms are merged by putting one behind the other. Bucket 0 holds values up to 1 µs, bucket b those in
 -- (1.05^(b−1), 1.05^b] µs. (The buckets are DDSketch's: Masson, Rim, Lee, VLDB 2019; see tsdb/histogram.go.)
 
 -- +goose Up
+-- Not declared strict: PostgreSQL would call it row by row instead of putting its body in its place.
 create function tokiflow_histogram_entry(seconds double precision) returns integer
-    language sql immutable strict parallel safe
+    language sql immutable parallel safe
     return (case when seconds <= 1e-6 then 0
-                 else least(ceil(ln(least(seconds, 1e15) / 1e-6) / ln(1.05::double precision))::integer, 1023)
+                 when seconds > 1e15 then 1023
+                 else ceil(ln(seconds / 1e-6) / ln(1.05::double precision))::integer
             end << 21) | 1;
 
 -- Adds up the entries of each bucket. The aggregates leave few entries as they are: the call would cost more than it saves.
@@ -190,7 +195,8 @@ declare
                (array_agg(from_status order by at, id))[1] as first_status,
                (array_agg(seconds_in_previous order by at, id))[1] as first_seconds
         from transitions %s group by 1, 2, 3 $q$;
-    r record;
+    r      record;
+    stored text;
 begin
     for r in
         select * from (values
@@ -204,11 +210,23 @@ begin
         if tokiflow_level() = 'community' then
             execute format('create materialized view %I with (timescaledb.continuous, timescaledb.materialized_only = false) as ', r.name)
                 || format(r.body, '') || ' with no data';
+            select format('%I.%I', materialization_hypertable_schema, materialization_hypertable_name) into stored
+            from timescaledb_information.continuous_aggregates where view_name = r.name;
+            execute format('create view %I as select * from %s', r.name || '_stored', stored);
         else
             perform tokiflow_add_rollup(r.position, r.name, r.body, r.width, r.source, r.source_time);
         end if;
     end loop;
     if tokiflow_level() = 'community' then
+        -- From the table, not by cagg_watermark: it must be of the same snapshot as the buckets.
+        create function tokiflow_rolled_to(aggregate text) returns timestamptz language sql stable as $f$
+            select coalesce(_timescaledb_functions.to_timestamp(w.watermark), '-infinity')
+            from timescaledb_information.continuous_aggregates a
+            join _timescaledb_catalog.hypertable h
+              on h.schema_name = a.materialization_hypertable_schema and h.table_name = a.materialization_hypertable_name
+            join _timescaledb_catalog.continuous_aggs_watermark w on w.mat_hypertable_id = h.id
+            where a.view_schema = current_schema and a.view_name = aggregate
+        $f$;
         -- A bucket is refreshed when it has ended a while ago: what is written into it later is hidden until the next refresh.
         perform add_continuous_aggregate_policy('runs_hourly', interval '30 days', interval '15 minutes', interval '15 minutes');
         perform add_continuous_aggregate_policy('runs_daily', interval '30 days', interval '15 minutes', interval '30 minutes');
@@ -216,6 +234,9 @@ begin
         perform add_continuous_aggregate_policy('availability_daily', interval '30 days', interval '15 minutes', interval '30 minutes');
         alter materialized view runs_hourly set (timescaledb.enable_columnstore = true, timescaledb.segmentby = 'org_id, monitor_id');
         call add_columnstore_policy('runs_hourly', after => interval '90 days');
+    else
+        create function tokiflow_rolled_to(aggregate text) returns timestamptz language sql stable as
+            'select rolled_to from tokiflow_rollups where name = aggregate';
     end if;
 end
 $$;
@@ -227,6 +248,7 @@ drop function tokiflow_add_rollup;
 do $$
 begin
     if tokiflow_level() = 'community' then
+        drop view availability_daily_stored, runs_weekly_stored, runs_daily_stored, runs_hourly_stored;
         drop materialized view availability_daily;
         drop materialized view runs_weekly;
         drop materialized view runs_daily;
@@ -240,6 +262,7 @@ begin
 end
 $$;
 -- +goose StatementEnd
+drop function tokiflow_rolled_to(text);
 drop function tokiflow_roll_up(timestamptz);
 drop table tokiflow_rollups;
 drop function tokiflow_histogram_pack(bytea);
