@@ -79,10 +79,13 @@ func (s *Store) RecordAttempt(ctx context.Context, a alert.Attempt) (int, error)
 		})
 		return 0, wrap("record attempt", err)
 	}
-	n, err := s.q.RecordTaken(ctx, db.RecordTakenParams{
+	if _, err := s.q.RecordTaken(ctx, db.RecordTakenParams{
 		OrgID: a.Org, ID: a.ID, Attempt: attempt, At: a.At, StatusCode: status, LatencySeconds: a.Latency.Seconds(),
-	})
-	return int(n), wrap("record attempt", err)
+	}); err != nil {
+		return 0, wrap("record attempt", err)
+	}
+	n, err := s.q.ReleaseWaiting(ctx, db.ReleaseWaitingParams{OrgID: a.Org, ID: a.ID})
+	return int(n), wrap("release what waited", err)
 }
 
 // Backlogs returns what no receiver has taken yet, by receiver, of all that anything waits for.

@@ -61,24 +61,25 @@ join outbox o on o.id = c.outbox_id
 order by c.outbox_id;
 
 -- name: RecordTaken :one
--- What waited for this one becomes due.
 with taken as (
     update deliveries d set delivered_at = now()
     where d.org_id = @org_id and d.id = @id and d.delivered_at is null
-    returning d.outbox_id, d.incident_id, d.receiver
+    returning d.id
 ), noted as (
     insert into notifications (delivery_id, org_id, incident_id, receiver, attempt, at, status_code, latency_seconds)
     select d.id, d.org_id, d.incident_id, d.receiver, @attempt, @at, sqlc.narg('status_code')::integer, @latency_seconds
     from deliveries d
     where d.org_id = @org_id and d.id = @id
-), released as (
-    update deliveries d set next_attempt_at = now()
-    from taken t
-    where d.org_id = @org_id and d.incident_id = t.incident_id and d.receiver = t.receiver and d.outbox_id > t.outbox_id
-      and d.delivered_at is null and d.attempts = 0
-    returning d.id
 )
-select count(*) from released;
+select count(*) from taken;
+
+-- name: ReleaseWaiting :execrows
+-- What waited for a delivery that was taken becomes due. It must be a transaction that begins when that one is committed: a
+-- claim that saw it untaken may be putting a later one off at this very moment, and this waits for the claim's end.
+update deliveries d set next_attempt_at = now()
+from deliveries t
+where t.org_id = @org_id and t.id = @id and d.org_id = t.org_id and d.incident_id = t.incident_id and d.receiver = t.receiver
+  and d.outbox_id > t.outbox_id and d.delivered_at is null and d.attempts = 0;
 
 -- name: RecordNotTaken :exec
 -- An attempt that lost its lease to a later one changes nothing but the list of attempts.

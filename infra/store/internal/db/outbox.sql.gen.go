@@ -283,20 +283,14 @@ const recordTaken = `-- name: RecordTaken :one
 with taken as (
     update deliveries d set delivered_at = now()
     where d.org_id = $1 and d.id = $2 and d.delivered_at is null
-    returning d.outbox_id, d.incident_id, d.receiver
+    returning d.id
 ), noted as (
     insert into notifications (delivery_id, org_id, incident_id, receiver, attempt, at, status_code, latency_seconds)
     select d.id, d.org_id, d.incident_id, d.receiver, $3, $4, $5::integer, $6
     from deliveries d
     where d.org_id = $1 and d.id = $2
-), released as (
-    update deliveries d set next_attempt_at = now()
-    from taken t
-    where d.org_id = $1 and d.incident_id = t.incident_id and d.receiver = t.receiver and d.outbox_id > t.outbox_id
-      and d.delivered_at is null and d.attempts = 0
-    returning d.id
 )
-select count(*) from released
+select count(*) from taken
 `
 
 type RecordTakenParams struct {
@@ -308,7 +302,6 @@ type RecordTakenParams struct {
 	LatencySeconds float64
 }
 
-// What waited for this one becomes due.
 func (q *Queries) RecordTaken(ctx context.Context, arg RecordTakenParams) (int64, error) {
 	row := q.db.QueryRow(ctx, recordTaken,
 		arg.OrgID,
@@ -321,4 +314,26 @@ func (q *Queries) RecordTaken(ctx context.Context, arg RecordTakenParams) (int64
 	var count int64
 	err := row.Scan(&count)
 	return count, err
+}
+
+const releaseWaiting = `-- name: ReleaseWaiting :execrows
+update deliveries d set next_attempt_at = now()
+from deliveries t
+where t.org_id = $1 and t.id = $2 and d.org_id = t.org_id and d.incident_id = t.incident_id and d.receiver = t.receiver
+  and d.outbox_id > t.outbox_id and d.delivered_at is null and d.attempts = 0
+`
+
+type ReleaseWaitingParams struct {
+	OrgID tenant.OrgID
+	ID    int64
+}
+
+// What waited for a delivery that was taken becomes due. It must be a transaction that begins when that one is committed: a
+// claim that saw it untaken may be putting a later one off at this very moment, and this waits for the claim's end.
+func (q *Queries) ReleaseWaiting(ctx context.Context, arg ReleaseWaitingParams) (int64, error) {
+	result, err := q.db.Exec(ctx, releaseWaiting, arg.OrgID, arg.ID)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }
