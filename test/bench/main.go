@@ -29,6 +29,8 @@ type settings struct {
 	backlog  int
 	monitors int
 	idle     int
+
+	partitions int
 }
 
 func run(ctx context.Context) error {
@@ -40,6 +42,7 @@ func run(ctx context.Context) error {
 	flag.IntVar(&s.backlog, "backlog", 1_500_000, "pings in the log that is drained")
 	flag.IntVar(&s.monitors, "monitors", 10_000, "monitors that the backlog is for")
 	flag.IntVar(&s.idle, "idle", 100_000, "monitors that do nothing")
+	flag.IntVar(&s.partitions, "kafka-partitions", 1, "partitions of the topic")
 	flag.Parse()
 	measurements := map[string]func(context.Context, settings, string) error{
 		"ping": measurePing, "drain": measureDrain, "detect": measureDetect, "idle": measureIdle,

@@ -25,6 +25,8 @@ type server struct {
 	dir   string
 	topic string
 	base  string
+
+	partitions int // of the topic
 	cmd   *exec.Cmd
 }
 
@@ -34,7 +36,7 @@ func newServer(s settings) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &server{bin: s.bin, dir: dir, topic: "bench-" + filepath.Base(dir)}, os.Chmod(dir, 0o755) //nolint:gosec // see above
+	return &server{bin: s.bin, dir: dir, topic: "bench-" + filepath.Base(dir), partitions: s.partitions}, os.Chmod(dir, 0o755) //nolint:gosec // see above
 }
 
 func (s *server) start(ctx context.Context, brokers string, args ...string) error {
@@ -50,7 +52,7 @@ func (s *server) start(ctx context.Context, brokers string, args ...string) erro
 		"serve", "--listen", address, "--data-dir", filepath.Join(s.dir, "data"), "--ping-rate-limit", "0", "--log-level", "warn",
 	}, args...)
 	if brokers != "" {
-		all = append(all, "--kafka-brokers", brokers, "--kafka-topic", s.topic, "--kafka-partitions", "4")
+		all = append(all, "--kafka-brokers", brokers, "--kafka-topic", s.topic, "--kafka-partitions", strconv.Itoa(s.partitions))
 	}
 	log, err := os.OpenFile(filepath.Join(s.dir, "tokiflow.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
