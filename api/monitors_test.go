@@ -3,6 +3,7 @@ package api_test
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -191,9 +192,7 @@ func TestPatchMerges(t *testing.T) {
 		id := s.create(s.a, whole).text("id")
 		got := s.do(s.a.all, http.MethodPatch, "/api/v1/monitors/"+id, c.patch).want(http.StatusOK)
 		want := object(t, whole)
-		for k, v := range object(t, c.change) {
-			want[k] = v
-		}
+		maps.Copy(want, object(t, c.change))
 		if d := cmp.Diff(want, config(got.body)); d != "" {
 			t.Errorf("%s: %s", name, d)
 		}
@@ -257,8 +256,14 @@ func TestConcurrentPatchesAllCount(t *testing.T) {
 func TestSlugsOfNames(t *testing.T) {
 	s := newBundle(t)
 	for _, c := range []struct{ name, slug string }{
-		{"Nightly  Backup!", "nightly-backup"}, {"Nightly backup", "nightly-backup-2"}, {"nightly-backup-2", "nightly-backup-2-2"},
-		{"--a_b--", "a_b"}, {"備份", ""}, {"備份", ""}, {"été 2026", "t-2026"}, {strings.Repeat("x", 200), strings.Repeat("x", 60)},
+		{"Nightly  Backup!", "nightly-backup"},
+		{"Nightly backup", "nightly-backup-2"},
+		{"nightly-backup-2", "nightly-backup-2-2"},
+		{"--a_b--", "a_b"},
+		{"備份", ""},
+		{"備份", ""},
+		{"été 2026", "t-2026"},
+		{strings.Repeat("x", 200), strings.Repeat("x", 60)},
 	} {
 		if got := s.create(s.a, `{"name":"`+c.name+`","schedule":{"interval":"1h"}}`).text("slug"); got != c.slug {
 			t.Errorf("%q: slug %q, want %q", c.name, got, c.slug)

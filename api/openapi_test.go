@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"flag"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,8 +14,6 @@ import (
 	"github.com/go-chi/chi/v5"
 
 	"github.com/tokiflow/tokiflow/api"
-
-	"net/http/httptest"
 )
 
 var update = flag.Bool("update", false, "write docs/openapi.json anew")

@@ -45,8 +45,8 @@ func (v *violations) duration(location string, in *duration, out *model.Duration
 // misspelt refuses names that differ from a field's in case only, which huma lets pass and encoding/json takes.
 func (v *violations) misspelt(location string, d map[string]any, t reflect.Type, also ...string) {
 	known := map[string]reflect.Type{}
-	for i := range t.NumField() {
-		f := t.Field(i)
+	for f := range t.Fields() {
+		f := f
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 		known[name] = f.Type
 	}

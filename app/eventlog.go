@@ -88,11 +88,14 @@ func newAppendMetrics(r prometheus.Registerer) *appendMetrics {
 	m := &appendMetrics{
 		took: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "tokiflow_log_append_seconds", Help: "Time of one durable write to the log.",
-			Buckets: prometheus.ExponentialBuckets(0.0001, 2, 16)}),
+			Buckets: prometheus.ExponentialBuckets(0.0001, 2, 16),
+		}),
 		records: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "tokiflow_log_appended_records_total", Help: "Records made durable."}),
+			Name: "tokiflow_log_appended_records_total", Help: "Records made durable.",
+		}),
 		failed: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "tokiflow_log_append_failures_total", Help: "Durable writes that failed: disk full, or the brokers away."}),
+			Name: "tokiflow_log_append_failures_total", Help: "Durable writes that failed: disk full, or the brokers away.",
+		}),
 	}
 	r.MustRegister(m.took, m.records, m.failed)
 	return m

@@ -165,7 +165,8 @@ func TestOneBadConfig(t *testing.T) {
 	good.Schedule.Interval = model.Duration(time.Minute)
 	bad.Schedule.Cron, bad.Schedule.Timezone = "0 3 * * *", "US/Pacific-New" // left tzdata in 2020b
 	p, faults := newPartition(checkpoint.Snapshot{Monitors: []checkpoint.Monitor{
-		{Org: org(), ID: monitorID(1), Config: good}, {Org: org(), ID: monitorID(2), Config: bad}}})
+		{Org: org(), ID: monitorID(1), Config: good}, {Org: org(), ID: monitorID(2), Config: bad},
+	}})
 	if len(faults) != 1 || len(p.monitors) != 2 {
 		t.Errorf("%d monitors, faults %v", len(p.monitors), faults)
 	}

@@ -23,26 +23,34 @@ type metrics struct {
 func newMetrics(r prometheus.Registerer, e *Evaluator) *metrics {
 	m := &metrics{
 		records: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "tokiflow_evaluator_records_total", Help: "Records of the log the evaluator has applied."}),
+			Name: "tokiflow_evaluator_records_total", Help: "Records of the log the evaluator has applied.",
+		}),
 		malformed: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "tokiflow_evaluator_malformed_records_total", Help: "Records the evaluator could not read and skipped."}),
+			Name: "tokiflow_evaluator_malformed_records_total", Help: "Records the evaluator could not read and skipped.",
+		}),
 		unjudged: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "tokiflow_evaluator_unjudged_monitors_total",
-			Help: "Monitors loaded with a configuration that cannot be read (a time zone that is gone?): nothing is due for them."}),
+			Help: "Monitors loaded with a configuration that cannot be read (a time zone that is gone?): nothing is due for them.",
+		}),
 		checkpoints: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "tokiflow_evaluator_checkpoint_seconds", Help: "Time to write a checkpoint.",
-			Buckets: prometheus.ExponentialBuckets(0.001, 2, 14)}),
+			Buckets: prometheus.ExponentialBuckets(0.001, 2, 14),
+		}),
 		transitions: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "tokiflow_evaluator_transitions_total", Help: "Changes of status, by the status gone to."}, []string{"to"}),
+			Name: "tokiflow_evaluator_transitions_total", Help: "Changes of status, by the status gone to.",
+		}, []string{"to"}),
 		incidents: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "tokiflow_evaluator_incidents_total", Help: "Incidents opened and resolved."}, []string{"kind", "change"}),
+			Name: "tokiflow_evaluator_incidents_total", Help: "Incidents opened and resolved.",
+		}, []string{"kind", "change"}),
 		judged: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "tokiflow_evaluator_judged_timestamp_seconds",
-			Help: "Time up to which deadlines of a partition have been judged. If it falls behind, alarms are delayed."},
+			Help: "Time up to which deadlines of a partition have been judged. If it falls behind, alarms are delayed.",
+		},
 			[]string{"partition"}),
 	}
 	monitors := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "tokiflow_evaluator_monitors", Help: "Monitors in the partitions this process judges."}, e.monitorCount)
+		Name: "tokiflow_evaluator_monitors", Help: "Monitors in the partitions this process judges.",
+	}, e.monitorCount)
 	if r != nil {
 		r.MustRegister(m.records, m.malformed, m.unjudged, m.checkpoints, m.transitions, m.incidents, m.judged, monitors)
 	}

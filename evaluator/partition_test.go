@@ -375,7 +375,7 @@ func TestExcerpt(t *testing.T) {
 		long = append(long, "ä\x00\xff"...)
 	}
 	got := excerpt(long)
-	if !json.Valid([]byte(fmt.Sprintf("%q", got))) || len(got) == 0 {
+	if !json.Valid(fmt.Appendf(nil, "%q", got)) || len(got) == 0 {
 		t.Errorf("%q", got)
 	}
 	for _, r := range got {

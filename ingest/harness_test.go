@@ -33,12 +33,15 @@ const (
 func orgA() tenant.OrgID {
 	return tenant.OrgID{UUID: uuid.MustParse("0a000000-0000-4000-8000-000000000001")}
 }
+
 func orgB() tenant.OrgID {
 	return tenant.OrgID{UUID: uuid.MustParse("0b000000-0000-4000-8000-000000000002")}
 }
+
 func projA() tenant.ProjectID {
 	return tenant.ProjectID{UUID: uuid.MustParse("0c000000-0000-4000-8000-000000000003")}
 }
+
 func sideA() tenant.ProjectID {
 	return tenant.ProjectID{UUID: uuid.MustParse("0d000000-0000-4000-8000-000000000004")}
 }

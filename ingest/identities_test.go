@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"context"
 	"fmt"
 	"sync"
 	"testing"
@@ -10,8 +11,6 @@ import (
 
 	"github.com/tokiflow/tokiflow/core/fault"
 	"github.com/tokiflow/tokiflow/core/tenant"
-
-	"context"
 )
 
 func errUnauthenticated() error { return fault.New(fault.Unauthenticated, "revoked") }

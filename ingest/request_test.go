@@ -75,8 +75,12 @@ func TestQueries(t *testing.T) {
 // FuzzURL: whatever the path and the query are, the answer is one of three; and what is taken is within the contract.
 func FuzzURL(f *testing.F) {
 	for _, s := range [][2]string{
-		{"/ping/" + mainKey, ""}, {"/ping/" + mainKey + "/start", "rid=" + runID}, {"/ping/" + projKey + "/main-job/255", "create=1"},
-		{"/api/ping/" + mainKey, "state=fail&exit_code=3"}, {"/ping/" + mainKey + "/256", "duration=1.5"}, {"/ping/x/Y/", "a=%zz;&=+"},
+		{"/ping/" + mainKey, ""},
+		{"/ping/" + mainKey + "/start", "rid=" + runID},
+		{"/ping/" + projKey + "/main-job/255", "create=1"},
+		{"/api/ping/" + mainKey, "state=fail&exit_code=3"},
+		{"/ping/" + mainKey + "/256", "duration=1.5"},
+		{"/ping/x/Y/", "a=%zz;&=+"},
 	} {
 		f.Add(s[0], s[1])
 	}

@@ -312,8 +312,10 @@ func (m *model) save(t *testing.T, pool *pgxpool.Pool, pick func(mon *modelMonit
 			if !pick(mon, s.from) {
 				continue
 			}
-			transitions = append(transitions, []any{s.from, mon.org.UUID, mon.id, string(before.status), string(s.status), "test",
-				observed(before.from, before.to, m.gapsOf(mon.id))})
+			transitions = append(transitions, []any{
+				s.from, mon.org.UUID, mon.id, string(before.status), string(s.status), "test",
+				observed(before.from, before.to, m.gapsOf(mon.id)),
+			})
 		}
 		for _, r := range mon.runs {
 			if !pick(mon, r.at) {

@@ -329,9 +329,17 @@ func TestErrorsHoldNoSecret(t *testing.T) {
 		t.Errorf("name %s", r.Name())
 	}
 	for _, bad := range []webhook.Config{
-		{URL: ""}, {URL: "s3cret"}, {URL: "ftp://s3cret/"}, {URL: "http://"}, {URL: "http:///s3cret"}, {URL: "https:s3cret"},
-		{URL: "http://ann:s3cret@exa mple.com/"}, {URL: "http://ann:s3cret@example.com:port/"}, {URL: "http://example.com/\x7fs3cret"},
-		{URL: "https://example.com/", Secret: "whsec_s3cret!"}, {URL: "https://example.com/", Secret: "whsec_"},
+		{URL: ""},
+		{URL: "s3cret"},
+		{URL: "ftp://s3cret/"},
+		{URL: "http://"},
+		{URL: "http:///s3cret"},
+		{URL: "https:s3cret"},
+		{URL: "http://ann:s3cret@exa mple.com/"},
+		{URL: "http://ann:s3cret@example.com:port/"},
+		{URL: "http://example.com/\x7fs3cret"},
+		{URL: "https://example.com/", Secret: "whsec_s3cret!"},
+		{URL: "https://example.com/", Secret: "whsec_"},
 	} {
 		bad.Client = client(t)
 		if _, err := webhook.New(bad); err == nil || strings.Contains(err.Error(), "s3cret") {

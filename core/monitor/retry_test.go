@@ -32,12 +32,14 @@ func newSim(t *testing.T, spec schedule.Spec, maxRuntime time.Duration) *sim {
 	x.next(monitor.Event{Control: &monitor.Control{At: at(1, "00:00"), Action: record.Configure, Version: 1, Rules: x.rules}})
 	return x
 }
+
 func (x *sim) next(e monitor.Event) {
 	s, out := monitor.Next(uuid.Max, x.rules, x.s, e)
 	x.s = s
 	x.inc = append(x.inc, out.Incidents...)
 	x.runs = append(x.runs, out.Runs...)
 }
+
 func (x *sim) ping(at time.Time, k record.PingKind, rid uuid.UUID) {
 	x.next(monitor.Event{Judged: at, Ping: &monitor.Ping{ID: uuid.New(), At: at, Kind: k, RID: rid, ExitCode: -1, Duration: -1}})
 }

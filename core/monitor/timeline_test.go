@@ -64,7 +64,7 @@ type timeline struct {
 func runTimeline(t *testing.T, body string) {
 	tl := &timeline{t: t, day: 1, rids: map[string]uuid.UUID{}}
 	var want []string
-	for _, line := range strings.Split(body, "\n") {
+	for line := range strings.SplitSeq(body, "\n") {
 		line = strings.TrimSpace(line)
 		if line == "" || strings.HasPrefix(line, "//") {
 			continue
@@ -147,7 +147,7 @@ func (tl *timeline) ping(at0 time.Time, verb, rest string) monitor.Ping {
 		ID: uuid.NewSHA1(uuid.Nil, []byte(strconv.FormatInt(tl.seq, 10))), At: at0, Kind: kind,
 		ExitCode: record.NoExitCode, Duration: record.NoDuration,
 	}
-	for _, arg := range strings.Fields(rest) {
+	for arg := range strings.FieldsSeq(rest) {
 		k, v, _ := strings.Cut(arg, "=")
 		switch k {
 		case "rid":

@@ -52,8 +52,10 @@ type set struct {
 // parse reads a cron expression. The error is an *Error.
 func parse(text string) (expression, error) {
 	if len(text) > maxExpression {
-		return expression{}, &Error{Field: "cron", Position: maxExpression + 1,
-			Reason: fmt.Sprintf("the expression has %d characters; allowed: %d", len(text), maxExpression)}
+		return expression{}, &Error{
+			Field: "cron", Position: maxExpression + 1,
+			Reason: fmt.Sprintf("the expression has %d characters; allowed: %d", len(text), maxExpression),
+		}
 	}
 	words, at := split(text)
 	if len(words) > 0 && words[0][0] == '@' {
@@ -67,8 +69,10 @@ func parse(text string) (expression, error) {
 			"%d of 5 fields are there; wanted: minute, hour, day of month, month, day of week", len(words))}
 	}
 	if len(words) > 5 {
-		return expression{}, &Error{Field: "cron", Position: at[5],
-			Reason: "nothing may follow the fifth field: no seconds, no year, no command"}
+		return expression{}, &Error{
+			Field: "cron", Position: at[5],
+			Reason: "nothing may follow the fifth field: no seconds, no year, no command",
+		}
 	}
 	var sets [5]set
 	for i, f := range fields() {

@@ -1,7 +1,11 @@
 // Package tenant names who owns what: every store method, log record and series is bound to an organisation.
 package tenant
 
-import "github.com/google/uuid"
+import (
+	"slices"
+
+	"github.com/google/uuid"
+)
 
 // OrgID identifies an organisation. The zero value is no organisation and matches no row.
 type OrgID struct{ uuid.UUID }
@@ -28,10 +32,5 @@ type Identity struct {
 
 // Has reports whether the identity carries the scope.
 func (i Identity) Has(s Scope) bool {
-	for _, have := range i.Scopes {
-		if have == s {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(i.Scopes, s)
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -72,10 +73,8 @@ func (g guard) check(addr netip.Addr) error {
 		b := to.As16()
 		to = netip.AddrFrom4([4]byte(b[12:]))
 	}
-	for _, m := range g.metadata {
-		if to == m {
-			return fmt.Errorf("%w: %s is the metadata service of a cloud", ErrForbidden, addr)
-		}
+	if slices.Contains(g.metadata, to) {
+		return fmt.Errorf("%w: %s is the metadata service of a cloud", ErrForbidden, addr)
 	}
 	if g.addresses.SafeAddr(to) == nil {
 		return nil

@@ -54,7 +54,7 @@ func run(ctx context.Context) error {
 		fmt.Println("ABSENT: Kafka; its figures are left out (--kafka-brokers)")
 	}
 	var errs []error
-	for _, name := range strings.Split(*only, ",") {
+	for name := range strings.SplitSeq(*only, ",") {
 		measure, ok := measurements[name]
 		if !ok {
 			return fmt.Errorf("--only: %q is none of ping, drain, detect, idle", name)

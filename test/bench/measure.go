@@ -191,7 +191,7 @@ func showIdle(pid int, d time.Duration) error {
 	if err != nil {
 		return err
 	}
-	for _, line := range strings.Split(string(status), "\n") {
+	for line := range strings.SplitSeq(string(status), "\n") {
 		if strings.HasPrefix(line, "VmRSS") {
 			fmt.Printf("tokiflow: %.2f %% of a core, %s\n", 100*(after-before).Seconds()/d.Seconds(), strings.Join(strings.Fields(line), " "))
 		}

@@ -27,7 +27,7 @@ type server struct {
 	base  string
 
 	partitions int // of the topic
-	cmd   *exec.Cmd
+	cmd        *exec.Cmd
 }
 
 // newServer makes room for one. Its folder must be open to an unprivileged PostgreSQL.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -244,11 +245,12 @@ func (r *Recorder) Await(what string, cond func() bool) {
 func (r *Recorder) summary() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	s := "the last calls:"
+	var s strings.Builder
+	s.WriteString("the last calls:")
 	for _, c := range r.calls[max(0, len(r.calls)-10):] {
-		s += fmt.Sprintf("\n  %+v", c)
+		s.WriteString(fmt.Sprintf("\n  %+v", c))
 	}
-	return s
+	return s.String()
 }
 
 // AwaitCount waits until n records of a partition were committed.

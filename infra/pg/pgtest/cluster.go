@@ -114,9 +114,11 @@ func (c *Cluster) Start() error {
 		return err
 	}
 	defer logFile.Close()
-	args := []string{"-D", c.data(), "-k", c.dir, "-c", "listen_addresses=", "-c", "fsync=off", "-c", "full_page_writes=off",
+	args := []string{
+		"-D", c.data(), "-k", c.dir, "-c", "listen_addresses=", "-c", "fsync=off", "-c", "full_page_writes=off",
 		"-c", "max_connections=400", "-c", "timezone=Canada/Newfoundland", "-c", "jit=off",
-		"-c", "shared_buffers=64MB", "-c", "max_wal_size=2GB"}
+		"-c", "shared_buffers=64MB", "-c", "max_wal_size=2GB",
+	}
 	for _, s := range c.settings {
 		args = append(args, "-c", s)
 	}
