@@ -124,7 +124,7 @@ func finished(ctx context.Context, tx pgx.Tx, levels []level) error {
 	}
 	for i, end := range ends {
 		if end.InfinityModifier == pgtype.Finite {
-			levels[i].until = end.Time.UTC()
+			levels[i].until = end.Time.UTC() //nolint:gosec // one end a level
 		}
 	}
 	return nil

@@ -12,8 +12,8 @@ type Level int
 
 // The levels, least first.
 const (
-	Plain     Level = iota // PostgreSQL alone: tables and views
-	Apache                 // TimescaleDB under the Apache licence: hypertables and views
+	Plain     Level = iota // PostgreSQL alone: tables, and aggregates that tsdb.Upkeep stores
+	Apache                 // TimescaleDB under the Apache licence: hypertables, and aggregates that tsdb.Upkeep stores
 	Community              // TimescaleDB under its own licence: continuous aggregates, columnstore, policies
 )
 
@@ -21,12 +21,12 @@ const (
 func (l Level) String() string {
 	switch l {
 	case Apache:
-		return "timescaledb (apache): hypertables, plain views"
+		return "timescaledb (apache): hypertables, aggregates stored by tokiflow"
 	case Community:
 		return "timescaledb (community): hypertables, continuous aggregates, columnstore, policies"
 	case Plain:
 	}
-	return "plain postgresql: tables, plain views"
+	return "plain postgresql: tables, aggregates stored by tokiflow"
 }
 
 // Features is what a database offers and what of it the schema uses.

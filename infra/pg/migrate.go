@@ -45,8 +45,7 @@ func Migrate(ctx context.Context, pool *pgxpool.Pool, logger *slog.Logger) error
 		return fmt.Errorf("read migrations: %w", err)
 	}
 	results, err := p.Up(ctx)
-	var partial *goose.PartialError
-	if errors.As(err, &partial) {
+	if partial, ok := errors.AsType[*goose.PartialError](err); ok {
 		return fmt.Errorf("migration %s: %w; the schema stays as the migration before left it", partial.Failed.Source.Path, partial.Err)
 	}
 	if err != nil {

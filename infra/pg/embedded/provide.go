@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -78,7 +79,7 @@ func (p *provider) provide(ctx context.Context, made int) (Binaries, error) {
 
 // find looks on the machine and among what was fetched before.
 func (p *provider) find(ctx context.Context, made int) (Binaries, error) {
-	all, err := findAll(ctx, append(p.folders[:len(p.folders):len(p.folders)], filepath.Join(p.cache, "*", "bin")))
+	all, err := findAll(ctx, append(slices.Clip(p.folders), filepath.Join(p.cache, "*", "bin")))
 	if err != nil {
 		return Binaries{}, err
 	}

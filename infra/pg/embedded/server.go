@@ -80,7 +80,7 @@ func (s *Server) start(ctx context.Context) error {
 	begun := time.Now()
 	exited, err := s.firstLaunch(ctx)
 	if exited != nil {
-		go s.supervise(exited)
+		go s.supervise(exited) //nolint:gosec // it outlives Start, until Stop
 	}
 	if err == nil {
 		err = s.createDatabase(ctx)
@@ -232,7 +232,7 @@ func (s *Server) supervise(exited <-chan error) {
 		select {
 		case <-s.stop:
 			return
-		case <-time.After(wait + rand.N(wait/2)):
+		case <-time.After(wait + rand.N(wait/2)): //nolint:gosec // jitter needs no secrecy
 		}
 		wait = min(wait*2, restartMax)
 		if exited, err = s.launch(); errors.Is(err, errStopping) {

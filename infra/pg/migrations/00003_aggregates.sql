@@ -63,7 +63,9 @@ begin
         || format(body, format('where %1$I >= (select rolled_to from tokiflow_rollups where name = %2$L) and %1$I < %3$L',
                                source_time, view, 'infinity'));
     -- The writing transaction tells which rows came after their bucket was stored.
-    execute format('alter table %I add column written_in bigint not null default pg_current_xact_id()::text::bigint', base);
+    if base <> source then
+        execute format('alter table %I add column written_in bigint not null default pg_current_xact_id()::text::bigint', base);
+    end if;
     execute format('create index on %I using brin (written_in) with (autosummarize = on)', base);
 end
 $$;
@@ -256,8 +258,7 @@ begin
     else
         drop view availability_daily, runs_weekly, runs_daily, runs_hourly;
         drop table availability_daily_stored, runs_weekly_stored, runs_daily_stored, runs_hourly_stored;
-        alter table runs drop column written_in;
-        alter table transitions drop column written_in;
+        drop index runs_written_in_idx, transitions_written_in_idx;
     end if;
 end
 $$;
