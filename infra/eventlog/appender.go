@@ -26,7 +26,7 @@ type AppenderOptions struct {
 
 func (o *AppenderOptions) setDefaults() {
 	if o.ID == 0 {
-		o.ID = rand.Uint64() | 1
+		o.ID = rand.Uint64() | 1 //nolint:gosec // it must be unlike the others, not secret
 	}
 	if o.Clock == nil {
 		o.Clock = time.Now

@@ -79,7 +79,7 @@ func content(t *testing.T, l eventlog.Log) [][]byte {
 		<-c.done
 	}
 	cancel()
-	<-ended
+	_ = <-ended
 	return c.recs
 }
 

@@ -186,7 +186,7 @@ func (s *streak) pause() time.Duration {
 	if n := int(*s) - 1; n < 10 {
 		d = min(minBackoff<<max(n, 0), maxBackoff)
 	}
-	return time.Duration(float64(d) * (0.75 + rand.Float64()/2))
+	return time.Duration(float64(d) * (0.75 + rand.Float64()/2)) //nolint:gosec // jitter needs no secrecy
 }
 
 // sleep waits for d or until ctx ends.

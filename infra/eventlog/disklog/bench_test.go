@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/hashicorp/raft-wal/types"
 
 	"github.com/tokiflow/tokiflow/core/record"
 	"github.com/tokiflow/tokiflow/infra/eventlog"
@@ -100,3 +101,54 @@ func BenchmarkBaseline64(b *testing.B) {
 	})
 	close(ch)
 }
+
+// Reading from the start to the end, as a consumer that has fallen behind does.
+func BenchmarkRead(b *testing.B) {
+	for name, perEntry := range map[string]int{"1 an append": 1, "32 an append": 32} {
+		b.Run(name, func(b *testing.B) {
+			l, err := Open(Options{Dir: b.TempDir(), files: unsynced{}})
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer l.Close()
+			const n = 128_000
+			values := make([][]byte, perEntry)
+			for i := range values {
+				values[i] = ping("")
+			}
+			for range n / perEntry {
+				if _, err := l.AppendBatch(context.Background(), 0, values); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportAllocs()
+			b.ResetTimer()
+			for range b.N {
+				r, err := l.open(context.Background(), 0, 0)
+				if err != nil {
+					b.Fatal(err)
+				}
+				for got := 0; got < n; {
+					recs, _, err := r.Next(context.Background(), 0)
+					if err != nil {
+						b.Fatal(err)
+					}
+					got += len(recs)
+				}
+			}
+			b.ReportMetric(float64(b.N)*n/b.Elapsed().Seconds(), "records/s")
+		})
+	}
+}
+
+// unsynced makes writing quick, where it is not what is measured.
+type unsynced struct{ osFiles }
+
+func (u unsynced) Create(dir, name string, size uint64) (types.WritableFile, error) {
+	w, err := u.osFiles.Create(dir, name, size)
+	return unsyncedFile{w}, err
+}
+
+type unsyncedFile struct{ types.WritableFile }
+
+func (unsyncedFile) Sync() error { return nil }

@@ -23,6 +23,7 @@ const codecID = 1 << 16
 // writing method the chain must be closed and opened anew.
 type chain struct {
 	dir   string
+	fs    types.VFS
 	filer *segment.Filer
 	limit int // bytes after which a segment is sealed
 	now   func() time.Time
@@ -45,7 +46,7 @@ func openChain(dir string, fs types.VFS, limit int, now func() time.Time) (*chai
 	if err != nil {
 		return nil, err
 	}
-	c := &chain{dir: dir, filer: segment.NewFiler(dir, fs), limit: limit, now: now, nextID: max(state.NextSegmentID, 1)}
+	c := &chain{dir: dir, fs: fs, filer: segment.NewFiler(dir, fs), limit: limit, now: now, nextID: max(state.NextSegmentID, 1)}
 	trimmed := 0
 	for _, info := range state.Segments {
 		err := c.openSegment(info)

@@ -39,7 +39,7 @@ func loadIdentity(dir string, partitions int) (identity, error) {
 	}
 	var id identity
 	if err := json.Unmarshal(b, &id); err != nil || id.ID == "" || id.Partitions < 1 {
-		return identity{}, fmt.Errorf("%w: %s is not readable (%v); take it from a backup", ErrCorrupt, path, err)
+		return identity{}, fmt.Errorf("%w: %s is not readable (%w); take it from a backup", ErrCorrupt, path, err)
 	}
 	if id.Format != format {
 		return identity{}, fmt.Errorf("%s is of format %d, this program knows %d: use the version of tokiflow that made it", path, id.Format, format)

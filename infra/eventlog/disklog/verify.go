@@ -77,26 +77,29 @@ func (c *chain) verifyTail(seed uint32, base int64) (next int64, err error) {
 // verifySeal looks at the index that ends a full segment. The library takes a segment for sealed when it has seen the
 // frame of an index, even if the write that held it was torn, and appends to it no more. Such a frame is cut off.
 func (c *chain) verifySeal(data []byte, counted uint64) error {
-	sealed, start, err := c.tail.Sealed()
-	if err != nil || !sealed || c.indexed(data, start, counted) {
-		return err
-	}
 	path := filepath.Join(c.dir, segment.FileName(c.tailInfo))
-	if err := c.tail.Close(); err != nil {
-		return err
-	}
-	c.tail = nil
-	if err := truncate(path, int64(start)-frameHeader); err != nil {
-		return err
-	}
-	if c.tail, err = c.filer.RecoverTail(c.tailInfo); err != nil {
+	for {
+		sealed, start, err := c.tail.Sealed()
+		if err != nil || !sealed || c.indexed(data, start, counted) {
+			return err
+		}
+		if err := c.tail.Close(); err != nil {
+			return err
+		}
 		c.tail = nil
-		return corrupt(path, err)
+		data = data[:start-frameHeader]
+		if err := truncate(path, int64(len(data))); err != nil {
+			return err
+		}
+		if c.tail, err = c.filer.RecoverTail(c.tailInfo); err != nil {
+			c.tail = nil
+			return corrupt(path, err)
+		}
+		last := c.tail.LastIndex()
+		if counted > 0 && last != c.tailInfo.BaseIndex+counted-1 || counted == 0 && last != 0 {
+			return corrupt(path, fmt.Errorf("%w: %d entries before its torn end, and then up to %d", errDamaged, counted, last))
+		}
 	}
-	if last := c.tail.LastIndex(); counted > 0 && last != c.tailInfo.BaseIndex+counted-1 || counted == 0 && last != 0 {
-		return corrupt(path, fmt.Errorf("%w: %d entries before its torn end, and then %d", errDamaged, counted, last))
-	}
-	return nil
 }
 
 // indexed reports whether the index at start says of every entry where it is.

@@ -248,7 +248,7 @@ func (r *Recorder) summary() string {
 	var s strings.Builder
 	s.WriteString("the last calls:")
 	for _, c := range r.calls[max(0, len(r.calls)-10):] {
-		s.WriteString(fmt.Sprintf("\n  %+v", c))
+		_, _ = fmt.Fprintf(&s, "\n  %+v", c)
 	}
 	return s.String()
 }
