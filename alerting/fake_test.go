@@ -216,12 +216,6 @@ func hang(ctx context.Context, _ alert.Delivery) (alert.Answer, error) {
 	return alert.Answer{}, errors.New("no answer in time")
 }
 
-func status(code int) func(context.Context, alert.Delivery) (alert.Answer, error) {
-	return func(context.Context, alert.Delivery) (alert.Answer, error) {
-		return alert.Answer{StatusCode: code}, errors.New("answered otherwise")
-	}
-}
-
 // lines is a log that remembers.
 type lines struct {
 	mu  sync.Mutex

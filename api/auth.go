@@ -48,8 +48,7 @@ func (a *API) authenticate(h huma.API, scope tenant.Scope) func(huma.Context, fu
 func (a *API) writeFailure(h huma.API, ctx huma.Context, err error) {
 	p := a.problem(ctx.Context(), ctx.Operation().OperationID, err)
 	status, message := http.StatusInternalServerError, p.Error()
-	var se huma.StatusError
-	if errors.As(p, &se) {
+	if se, ok := errors.AsType[huma.StatusError](p); ok {
 		status = se.GetStatus()
 	}
 	if status == http.StatusServiceUnavailable {

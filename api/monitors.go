@@ -13,6 +13,7 @@ import (
 	"github.com/tokiflow/tokiflow/core/tenant"
 )
 
+// MonitorPath is the part of a path that names a monitor.
 type MonitorPath struct {
 	ID uuid.UUID `path:"id" format:"uuid" doc:"The monitor's id."`
 }

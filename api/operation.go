@@ -57,8 +57,7 @@ func security(scope tenant.Scope) []map[string][]string {
 
 // problem maps an error to its answer: the one place that does.
 func (a *API) problem(ctx context.Context, operation string, err error) error {
-	var status huma.StatusError
-	if errors.As(err, &status) {
+	if _, ok := errors.AsType[huma.StatusError](err); ok {
 		return err // made by a handler for the client
 	}
 	if ctx.Err() != nil {

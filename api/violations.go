@@ -46,7 +46,6 @@ func (v *violations) duration(location string, in *duration, out *model.Duration
 func (v *violations) misspelt(location string, d map[string]any, t reflect.Type, also ...string) {
 	known := map[string]reflect.Type{}
 	for f := range t.Fields() {
-		f := f
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 		known[name] = f.Type
 	}
@@ -90,8 +89,7 @@ func (v *violations) schedule(location string, spec schedule.Spec) schedule.Sche
 		return s
 	}
 	reason := err.Error()
-	var fault *schedule.Error
-	if errors.As(err, &fault) {
+	if fault, ok := errors.AsType[*schedule.Error](err); ok {
 		reason = fault.Reason
 		if fault.Field != "" {
 			location += "." + fault.Field

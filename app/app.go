@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -360,8 +361,8 @@ func (a *App) stop() error {
 	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
 	var errs []error
-	for i := len(a.cleanup) - 1; i >= 0; i-- {
-		c := a.cleanup[i]
+	for _, c := range slices.Backward(a.cleanup) {
+
 		a.log.Debug("stopping", "part", c.name)
 		if err := c.f(ctx); err != nil {
 			errs = append(errs, fmt.Errorf("stop %s: %w", c.name, err))

@@ -89,6 +89,7 @@ func (p *partition) apply(rec record.Entry) error {
 		return p.ping(rec.Value)
 	case record.TypeControl:
 		return p.control(rec.Value)
+	case record.TypeMarker: // the clock has taken it
 	}
 	return nil
 }
@@ -153,6 +154,7 @@ func (p *partition) control(rec []byte) error {
 		if c.Incident, err = uuid.FromBytes(in.Config); err != nil {
 			return fmt.Errorf("incident to resolve: %w", err)
 		}
+	case record.Pause, record.Resume, record.Delete:
 	}
 	if e == nil || e.Org != in.Org || in.Version <= e.state.Version {
 		return nil

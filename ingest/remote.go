@@ -3,6 +3,7 @@ package ingest
 import (
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -40,8 +41,8 @@ func remoteAddr(r *http.Request, trusted []netip.Prefix) string {
 	}
 	client := peer.Addr()
 	lines := r.Header["X-Forwarded-For"]
-	for i := len(lines) - 1; i >= 0; i-- {
-		for rest := lines[i]; rest != ""; {
+	for _, line := range slices.Backward(lines) {
+		for rest := line; rest != ""; {
 			var hop string
 			if comma := strings.LastIndexByte(rest, ','); comma >= 0 {
 				rest, hop = rest[:comma], rest[comma+1:]

@@ -164,7 +164,7 @@ func (q *request) parseQuery(query string, api bool) result {
 			exit = p
 		}
 	}
-	ok := true
+	var ok bool
 	if rid.given {
 		if q.rid, ok = parseUUID(rid.value, true); !ok {
 			return resultBadUUID

@@ -31,7 +31,7 @@ func (g *Ingest) Run(ctx context.Context) error {
 			}
 		})
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // its end is what was asked for
 		}
 		if err == nil {
 			err = errors.New("the source of monitors ended without an error")

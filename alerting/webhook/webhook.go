@@ -191,8 +191,7 @@ func retryAfter(value string, now time.Time) time.Duration {
 
 // withoutURL drops the URL that net/http and net/url put into their errors.
 func withoutURL(err error) error {
-	var withURL *url.Error
-	if errors.As(err, &withURL) {
+	if withURL, ok := errors.AsType[*url.Error](err); ok {
 		return withURL.Err
 	}
 	return err

@@ -321,8 +321,7 @@ func TestErrorsHoldNoSecret(t *testing.T) {
 	if err == nil || strings.Contains(err.Error(), "s3cret") || !strings.Contains(err.Error(), "refused") {
 		t.Errorf("%v", err)
 	}
-	var no net.Error
-	if !errors.As(err, &no) {
+	if _, ok := errors.AsType[net.Error](err); !ok {
 		t.Errorf("the cause is hidden: %v", err)
 	}
 	if strings.Contains(r.Name(), "s3cret") {

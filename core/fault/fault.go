@@ -47,8 +47,7 @@ func (e *Error) Is(target error) bool {
 
 // CodeOf is the code of the first fault in err's chain; "" where there is none.
 func CodeOf(err error) Code {
-	var f *Error
-	if errors.As(err, &f) {
+	if f, ok := errors.AsType[*Error](err); ok {
 		return f.Code
 	}
 	return ""
@@ -56,8 +55,7 @@ func CodeOf(err error) Code {
 
 // MessageOf is the message of the first fault in err's chain; "" where there is none.
 func MessageOf(err error) string {
-	var f *Error
-	if errors.As(err, &f) {
+	if f, ok := errors.AsType[*Error](err); ok {
 		return f.Message
 	}
 	return ""

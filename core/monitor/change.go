@@ -138,6 +138,7 @@ func (m *machine) resolveByPerson(t time.Time, id uuid.UUID) {
 		m.drop(t, func(o OpenRun) bool { return o.Overdue })
 	case incident.Fail:
 		m.s.Failures = 0
+	case incident.Late, incident.Anomaly:
 	}
 	m.settle(t, "resolved by a person")
 }

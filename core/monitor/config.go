@@ -111,7 +111,7 @@ func (c Config) Validate() error {
 		bad("labels", "must be at most %d", maxLabels)
 	}
 	for k, v := range c.Labels {
-		if !model.LabelName(k).IsValidLegacy() || k == "monitor" || len(v) > maxLabelLen {
+		if !model.LegacyValidation.IsValidLabelName(k) || k == "monitor" || len(v) > maxLabelLen {
 			bad("labels", "%q: a name has letters, digits and _, does not begin with a digit and is not \"monitor\"; a value has at most %d bytes", k, maxLabelLen)
 			break
 		}

@@ -152,8 +152,8 @@ func without(list []OpenRun, i int) []OpenRun {
 
 // find is the open run with the ping's run id; without one, the latest.
 func (m *machine) find(p Ping) int {
-	for i := len(m.s.Open) - 1; i >= 0; i-- {
-		if p.RID == uuid.Nil || m.s.Open[i].ID == p.RID {
+	for i, v := range slices.Backward(m.s.Open) {
+		if p.RID == uuid.Nil || v.ID == p.RID {
 			return i
 		}
 	}

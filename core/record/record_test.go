@@ -3,6 +3,7 @@ package record
 import (
 	"errors"
 	"math"
+	"slices"
 	"testing"
 	"time"
 
@@ -145,7 +146,7 @@ func TestEveryTruncationIsMalformed(t *testing.T) {
 				t.Errorf("%s cut to %d of %d bytes: %v", name, n, len(whole), err)
 			}
 		}
-		if err := parseAny(append(whole[:len(whole):len(whole)], 0)); !errors.Is(err, ErrMalformed) {
+		if err := parseAny(append(slices.Clip(whole), 0)); !errors.Is(err, ErrMalformed) {
 			t.Errorf("%s with a byte behind it: %v", name, err)
 		}
 	}

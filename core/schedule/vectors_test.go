@@ -107,8 +107,7 @@ func TestRefused(t *testing.T) {
 		if err == nil {
 			t.Fatalf("%q compiled to %s", left, s)
 		}
-		var e *Error
-		if !errors.As(err, &e) {
+		if _, ok := errors.AsType[*Error](err); !ok {
 			t.Fatalf("%T is not an *Error", err)
 		}
 		if diff := cmp.Diff(right, err.Error()); diff != "" {

@@ -74,7 +74,7 @@ func Fingerprint() string {
 			return err
 		}
 		b, err := migrationFiles.ReadFile(path)
-		fmt.Fprintf(h, "%s %d\n", path, len(b))
+		_, _ = fmt.Fprintf(h, "%s %d\n", path, len(b))
 		h.Write(b)
 		return err
 	})

@@ -101,7 +101,7 @@ func CheckURL(u *url.URL, allowPrivate bool) error {
 	}
 	addr, err := netip.ParseAddr(host)
 	if err != nil {
-		return nil // a name
+		return nil //nolint:nilerr // a name, no address: it is looked at when it is resolved
 	}
 	return newGuard(allowPrivate).check(addr)
 }

@@ -68,10 +68,10 @@ func (s *Store) claim(ctx context.Context, receiver string, retries bool, look, 
 func (s *Store) RecordAttempt(ctx context.Context, a alert.Attempt) (int, error) {
 	var status *int32
 	if a.StatusCode != 0 {
-		code := int32(a.StatusCode) //nolint:gosec // three digits
+		code := int32(a.StatusCode) // three digits
 		status = &code
 	}
-	attempt := int32(min(a.Attempt, 1<<30)) //nolint:gosec // bounded here
+	attempt := int32(min(a.Attempt, 1<<30))
 	if !a.Taken() {
 		err := s.q.RecordNotTaken(ctx, db.RecordNotTakenParams{
 			OrgID: a.Org, ID: a.ID, Attempt: attempt, At: a.At, StatusCode: status, Error: a.Error,
@@ -119,7 +119,7 @@ func (s *Store) ListenOutbox(ctx context.Context, wake func()) error {
 		return wrap("listen for alerts", err)
 	}
 	conn := pooled.Hijack() // it listens, so it never goes back
-	defer closeConn(conn)
+	defer closeConn(conn) //nolint:contextcheck // ctx may have ended: that is why it is closed
 	if _, err := conn.Exec(ctx, "listen "+outboxChannel); err != nil {
 		return wrap("listen for alerts", err)
 	}

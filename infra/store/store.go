@@ -66,8 +66,7 @@ func wrap(what string, err error) error {
 // unreachable tells a database that cannot be reached, is starting or stopping, or has no connection left from one that
 // answered with an error.
 func unreachable(err error) bool {
-	var answered *pgconn.PgError
-	if errors.As(err, &answered) {
+	if answered, ok := errors.AsType[*pgconn.PgError](err); ok {
 		class := answered.Code[:min(len(answered.Code), 3)]
 		return class == "57P" || class == "533" || strings.HasPrefix(class, "08")
 	}

@@ -148,7 +148,7 @@ func TestALostConnectionEndsTheWatchAndTheNextBeginsWithEverything(t *testing.T)
 		t.Errorf("after the loss: %+v", first)
 	}
 	again.stop()
-	<-again.done
+	_ = <-again.done
 }
 
 func TestTheWatchGivesItsConnectionUp(t *testing.T) {
@@ -157,7 +157,7 @@ func TestTheWatchGivesItsConnectionUp(t *testing.T) {
 		w := s.watch()
 		w.next()
 		w.stop()
-		<-w.done
+		_ = <-w.done
 	}
 	if n := s.pool.Stat().AcquiredConns(); n != 0 {
 		t.Errorf("%d connections are still out", n)

@@ -83,7 +83,7 @@ func (t token) rule() rule {
 		}
 		body := i + len(t.head)
 		to = run(b, body, t.in)
-		if to-body < t.least && !(cut && to == len(b)) {
+		if to-body < t.least && (!cut || to != len(b)) {
 			return 0, 0
 		}
 		if t.keep {

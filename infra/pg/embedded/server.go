@@ -80,7 +80,7 @@ func (s *Server) start(ctx context.Context) error {
 	begun := time.Now()
 	exited, err := s.firstLaunch(ctx)
 	if exited != nil {
-		go s.supervise(exited) //nolint:gosec // it outlives Start, until Stop
+		go s.supervise(exited) //nolint:gosec,contextcheck // it outlives Start, until Stop
 	}
 	if err == nil {
 		err = s.createDatabase(ctx)
