@@ -79,7 +79,7 @@ func content(t *testing.T, l eventlog.Log) [][]byte {
 		<-c.done
 	}
 	cancel()
-	_ = <-ended
+	<-ended //nolint:errcheck // only its end counts
 	return c.recs
 }
 

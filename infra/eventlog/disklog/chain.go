@@ -140,7 +140,7 @@ func (c *chain) get(index uint64, f func(entry []byte) error) error {
 	if err != nil {
 		return fmt.Errorf("reading %s: %w", filepath.Join(c.dir, name), err)
 	}
-	defer b.Close()
+	defer func() { _ = b.Close() }()
 	if err := f(b.Bs); err != nil {
 		return corrupt(filepath.Join(c.dir, name), err)
 	}
