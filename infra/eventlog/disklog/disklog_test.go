@@ -104,7 +104,6 @@ func TestConformance(t *testing.T) {
 						return l
 					}}
 				},
-				Trims: true,
 				Lasts: true,
 			})
 		})

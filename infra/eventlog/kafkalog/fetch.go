@@ -19,7 +19,7 @@ import (
 const (
 	// gather is how long a request waits for further partitions to come along, and so the least time between two
 	// requests. It is no delay in quiet times: then a request is already waiting at the broker when a record comes.
-	gather = 10 * time.Millisecond
+	gather = 25 * time.Millisecond
 	// partitionBytes is what a request asks of one partition, compressed.
 	partitionBytes = 2 << 20
 )

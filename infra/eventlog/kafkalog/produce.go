@@ -21,6 +21,8 @@ import (
 const (
 	recordOverhead = 24
 	batchOverhead  = 128
+	// requestBytes is about what a request holds; brokers refuse 100 MiB.
+	requestBytes = 32 << 20
 )
 
 // AppendBatch sends values to the partition's leader and waits until all in-sync replicas have them.
@@ -152,18 +154,23 @@ func (p *producer) take() []*delivery {
 	defer p.mu.Unlock()
 	var ds, later []*delivery
 	seen := make(map[int]bool, len(p.waiting))
+	size := 0
 	for _, d := range p.waiting {
 		switch {
 		case d.ctx.Err() != nil: // its caller has gone
-		case seen[d.partition]:
+		case seen[d.partition] || size > requestBytes:
+			seen[d.partition] = true // what follows in the partition must not overtake
 			later = append(later, d)
 		default:
 			seen[d.partition] = true
+			for _, v := range d.values {
+				size += len(v)
+			}
 			ds = append(ds, d)
 		}
 	}
 	p.waiting = later
-	p.sending = len(ds) > 0
+	p.sending = len(ds) > 0 // with nothing to send, nothing is left for later either
 	return ds
 }
 

@@ -17,7 +17,6 @@ func TestConformance(t *testing.T) {
 		New: func(_ testing.TB, partitions int) logtest.Topic {
 			return logtest.Topic{Open: func(testing.TB) eventlog.Log { return New(partitions, nil) }}
 		},
-		Trims: true,
 	})
 }
 
