@@ -98,7 +98,7 @@ func (o Options) validate() error {
 		errs = append(errs, errors.New("Appender, Targets, Creator and Authenticator must be set"))
 	}
 	if o.Partitions < 1 {
-		errs = append(errs, fmt.Errorf("%d partitions: the log has at least one", o.Partitions))
+		errs = append(errs, fmt.Errorf("the number of Partitions is %d: the log has at least one", o.Partitions))
 	}
 	if o.BodyLimit < 0 || o.BodyLimit > maxBody {
 		errs = append(errs, fmt.Errorf("the body limit is %d: give 0 to %d bytes", o.BodyLimit, maxBody))
