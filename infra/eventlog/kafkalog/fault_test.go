@@ -21,6 +21,9 @@ import (
 // that was there all the time and by one that comes later; a record that is in the log twice has the same stamp.
 func TestKillBroker(t *testing.T) {
 	rounds := 3
+	if testing.Short() {
+		rounds = 1
+	}
 	if n, err := strconv.Atoi(os.Getenv("TOKIFLOW_TEST_ROUNDS")); err == nil {
 		rounds = n
 	}
