@@ -13,7 +13,7 @@ const (
 	// many times a second under a load of pings.
 	minSlack = 64 << 20
 	// giveBackAbove is by how much the memory held may exceed what is needed before it is given back to the system.
-	giveBackAbove = 1.3
+	giveBackAbove = 1.1
 	giveBackEvery = time.Minute
 )
 
