@@ -90,9 +90,6 @@ func (b *Broker) Restart(t testing.TB) {
 	}
 }
 
-// killable lets a broker that was killed come back within seconds.
-const killable = "broker.session.timeout.ms=4000\nbroker.heartbeat.interval.ms=500\n"
-
 func startKafka(o KafkaOptions) (*Broker, error) {
 	env := []string{"KAFKA_PARENT=" + strconv.Itoa(os.Getpid()), "KAFKA_SCRAM=" + o.SCRAM}
 	if o.Properties != "" {
