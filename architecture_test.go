@@ -25,9 +25,9 @@ func places() []place {
 	flow := []string{"core/...", "saas/..."}
 	return []place{
 		{pattern: "."},
-		{pattern: "cmd/tokiflow", may: []string{"app", "client/...", "loadgen/...", "core/..."}, command: true},
+		{pattern: "cmd/tokiflow", may: []string{"app", "client/...", "loadgen/...", "rules/...", "core/..."}, command: true},
 		{pattern: "app/...", may: []string{
-			"ingest/...", "evaluator/...", "alerting/...", "exporter/...", "promapi/...", "api/...", "web/...",
+			"ingest/...", "evaluator/...", "alerting/...", "exporter/...", "promapi/...", "rules/...", "forward/...", "api/...", "web/...",
 			"tsdb/...", "infra/...", "saas/...", "core/...",
 		}},
 		{pattern: "ingest/...", may: flow},
@@ -35,6 +35,8 @@ func places() []place {
 		{pattern: "alerting/...", may: flow},
 		{pattern: "exporter/...", may: flow},
 		{pattern: "promapi/...", may: flow},
+		{pattern: "rules/...", may: flow},
+		{pattern: "forward/...", may: flow},
 		{pattern: "api/...", may: flow},
 		{pattern: "web/...", may: flow},
 		{pattern: "client/...", may: core},
@@ -60,8 +62,12 @@ func places() []place {
 		{pattern: "core/monitor", may: core, pure: true},
 		{pattern: "core/incident", may: core, pure: true},
 		{pattern: "core/alert", may: core, pure: true},
-		{pattern: "core/record", may: []string{"core/tenant"}, pure: true},
+		{pattern: "core/record", may: []string{"core/tenant", "core/series"}, pure: true},
 		{pattern: "core/checkpoint", may: core, pure: true},
+		{pattern: "core/series", pure: true},
+		{pattern: "core/metric", may: core, pure: true},
+		{pattern: "core/timeline", may: core, pure: true},
+		{pattern: "core/rule", may: core, pure: true},
 		{pattern: "core/logclock", may: []string{"core/tenant", "core/record"}, pure: true},
 		{pattern: "test/services", command: true, process: true},
 		{pattern: "test/...", may: []string{"..."}, command: true},
@@ -73,7 +79,7 @@ func places() []place {
 func owners() map[string][]string {
 	everywhere := []string{"..."}
 	aboveCore := []string{
-		"cmd/...", "app/...", "ingest/...", "evaluator/...", "alerting/...", "exporter/...", "promapi/...", "api/...", "web/...",
+		"cmd/...", "app/...", "ingest/...", "evaluator/...", "alerting/...", "exporter/...", "promapi/...", "rules/...", "forward/...", "api/...", "web/...",
 		"client/...", "loadgen/...", "saas/...", "tsdb/...", "infra/...", "test/...",
 	}
 	sql := []string{"infra/pg/...", "infra/store/...", "tsdb/...", "test/..."}
@@ -97,7 +103,7 @@ func owners() map[string][]string {
 		"github.com/prometheus/client_model":                       aboveCore,
 		"github.com/prometheus/common":                             aboveCore,
 		"github.com/prometheus/common/model":                       everywhere,
-		"github.com/prometheus/prometheus":                         {"promapi/...", "tsdb/..."},
+		"github.com/prometheus/prometheus":                         {"promapi/...", "tsdb/samples", "ingest/remotewrite", "ingest/pushgateway", "rules/...", "forward/...", "test/..."},
 		"github.com/segmentio/kafka-go":                            {"infra/eventlog/..."},
 		"github.com/slack-go/slack":                                {"alerting/slack"},
 		"github.com/standard-webhooks/standard-webhooks/libraries": {"alerting/...", "loadgen/...", "test/..."},

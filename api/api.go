@@ -23,12 +23,8 @@ import (
 	"github.com/tokiflow/tokiflow/core/inventory"
 	"github.com/tokiflow/tokiflow/core/monitor"
 	"github.com/tokiflow/tokiflow/core/tenant"
+	"github.com/tokiflow/tokiflow/saas/auth"
 )
-
-// Authenticator finds who an API key stands for; a key it does not know is a fault of code unauthenticated.
-type Authenticator interface {
-	Authenticate(ctx context.Context, key string) (tenant.Identity, error)
-}
 
 // Organisations reads the organisation with its projects.
 type Organisations interface {
@@ -60,7 +56,7 @@ type Incidents interface {
 
 // Store is the relational side.
 type Store interface {
-	Authenticator
+	auth.Authenticator
 	Organisations
 	MonitorReader
 	MonitorWriter
@@ -123,7 +119,7 @@ type API struct {
 	baseURL     string
 	version     string
 	resolveWait time.Duration
-	keys        keyCache
+	keys        *auth.Keys
 }
 
 // New makes an API.
@@ -141,6 +137,7 @@ func New(o Options) *API {
 	if a.resolveWait == 0 {
 		a.resolveWait = 2 * time.Second
 	}
+	a.keys = auth.NewKeys(o.Store, a.now)
 	return a
 }
 

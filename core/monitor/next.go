@@ -60,6 +60,7 @@ func Next(id uuid.UUID, r *Rules, s State, e Event) (State, Effects) {
 		m.control(*e.Control)
 	}
 	m.drain(e.Judged)
+	m.count()
 	return m.s, m.out
 }
 

@@ -161,6 +161,7 @@ func (m *machine) find(p Ping) int {
 }
 
 func (m *machine) succeed(p Ping, run Run) {
+	at := len(m.out.Runs) - 1 // where run is recorded
 	m.s.Failures = 0
 	m.s.LastSuccess = p.At
 	began := run.FinishedAt
@@ -174,6 +175,9 @@ func (m *machine) succeed(p Ping, run Run) {
 	}
 	m.resolveOverrun(p.At)
 	m.judge(p, run)
+	if run.Duration >= 0 {
+		m.out.Runs[at].ZScore = m.s.ZScore
+	}
 	if m.sound() {
 		m.become(Up, p.At, "success")
 	} else {

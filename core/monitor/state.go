@@ -48,6 +48,7 @@ type State struct {
 
 	Incidents map[incident.Kind]uuid.UUID `json:"incidents,omitempty"` // the open ones
 	Opened    int64                       `json:"opened,omitempty"`    // incidents so far
+	Totals    *Totals                     `json:"totals,omitempty"`    // never changed in place; nil: nothing has happened
 	// Held are pings that passed a deadline which other appenders may not have reached yet; in time order.
 	Held []Ping `json:"held,omitempty"`
 }
@@ -111,6 +112,8 @@ type Run struct {
 	Duration   time.Duration // record.NoDuration: none
 	// Lateness is start (or finish, without a start) less due, 0 where it was early; negative: unknown.
 	Lateness time.Duration
+	// ZScore is that of its duration, 0 where it was not judged.
+	ZScore float64
 }
 
 // Transition is a change of status.

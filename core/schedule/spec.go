@@ -23,6 +23,17 @@ type Spec struct {
 	Timezone string         `json:"timezone,omitempty"` // IANA name for Cron; empty: UTC
 }
 
+// String is the spec for people: "every 1h30m" or "0 3 * * * Europe/Berlin".
+func (s Spec) String() string {
+	switch {
+	case s.Interval > 0:
+		return "every " + s.Interval.String()
+	case s.Timezone == "":
+		return s.Cron + " UTC"
+	}
+	return s.Cron + " " + s.Timezone
+}
+
 // Error says what is wrong with a Spec. Its text is meant for whoever wrote the Spec.
 type Error struct {
 	Field    string // the JSON name of the offending field; empty where it is the whole that does not fit

@@ -18,9 +18,11 @@ type Scope string
 
 // The scopes an API key may carry.
 const (
-	ScopeRead  Scope = "read"
-	ScopeWrite Scope = "write"
-	ScopePing  Scope = "ping"
+	ScopeRead    Scope = "read"    // the REST API's reading half
+	ScopeWrite   Scope = "write"   // its writing half
+	ScopePing    Scope = "ping"    // batches of pings
+	ScopeMetrics Scope = "metrics" // scrapes, PromQL, and whatever else reads series
+	ScopeSamples Scope = "samples" // remote write, and the Pushgateway's API
 )
 
 // Identity is who a request acts for, as proved by its API key.

@@ -162,7 +162,7 @@ func hashAPIKey(key string) []byte {
 func keyPrefix(key string) string { return key[:min(len(key), len("tkf_")+8)] }
 
 func allScopes() []string {
-	return []string{string(tenant.ScopeRead), string(tenant.ScopeWrite), string(tenant.ScopePing)}
+	return []string{string(tenant.ScopeRead), string(tenant.ScopeWrite), string(tenant.ScopePing), string(tenant.ScopeMetrics), string(tenant.ScopeSamples)}
 }
 
 // Authenticate finds who a key stands for. An unknown or revoked key is ErrUnauthenticated.
