@@ -6,9 +6,13 @@
 //	ingest         the ping endpoints: from HTTP to a durable record
 //	evaluator      reads the log, judges monitors, opens and resolves incidents
 //	alerting       carries each incident from the outbox to its receivers
-//	exporter       (to come) an organisation's monitors for Prometheus
+//	exporter       an organisation's monitors for Prometheus to scrape
+//	promapi        PromQL over the whole history, and remote read
+//	rules          recording and alerting rules, evaluated on the log's clock
+//	forward        sends the monitors' series on to other systems
 //	api            the REST API and its OpenAPI document
-//	tsdb           time-series SQL: writing pings, reading statistics
+//	saas           who a request acts for: API keys and their scopes
+//	tsdb           time-series SQL: pings, statistics, timelines, samples
 //	core           pure rules and nouns: no I/O, no clock, no logger
 //	infra          PostgreSQL, relational SQL, the log on disk or on Kafka
 //	client         a small ping client that retries, used by ping, exec and bench
