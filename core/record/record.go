@@ -1,4 +1,4 @@
-// Package record is the binary form of what stands in the log: pings, markers and control records.
+// Package record is the binary form of what stands in the logs: pings, markers and control records in one, samples in the other.
 //
 // A record is a fixed header followed by a payload. The header is stamped by the appender at the moment the record takes
 // its place in the partition's queue, so that within one appender and partition times and sequence numbers never go
@@ -30,6 +30,7 @@ const (
 	TypePing    Type = 1
 	TypeMarker  Type = 2
 	TypeControl Type = 3
+	TypeSamples Type = 4
 )
 
 // Version is the version of the header and payloads written by this package.
@@ -97,7 +98,7 @@ func ParseHeader(rec []byte) (Header, error) {
 		return Header{}, fmt.Errorf("%w: %w %d: this program reads %d", ErrMalformed, ErrVersion, rec[0], Version)
 	}
 	t := Type(rec[1])
-	if t < TypePing || t > TypeControl {
+	if t < TypePing || t > TypeSamples {
 		return Header{}, fmt.Errorf("%w: unknown type %d", ErrMalformed, rec[1])
 	}
 	return Header{

@@ -189,7 +189,7 @@ func TestMalformed(t *testing.T) {
 		"another version":       edit(0, 2),
 		"version 0":             edit(0, 0),
 		"type 0":                edit(1, 0),
-		"an unknown type":       edit(1, 4),
+		"an unknown type":       edit(1, 5),
 		"kind 0":                edit(kindAt, 0),
 		"an unknown kind":       edit(kindAt, 5),
 		"exit status 256":       ping(func(p *Ping) { p.ExitCode = 256 }),
