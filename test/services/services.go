@@ -61,6 +61,8 @@ type Broker struct {
 func StartKafka(t testing.TB, o KafkaOptions) *Broker {
 	t.Helper()
 	installed(t)
+	// One that was killed must wait until the controller has given up its former self.
+	o.Properties = "broker.session.timeout.ms=2000\nbroker.heartbeat.interval.ms=500\n" + o.Properties
 	b, err := startKafka(o)
 	if err != nil {
 		t.Fatal(err)
