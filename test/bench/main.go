@@ -35,17 +35,18 @@ type settings struct {
 
 func run(ctx context.Context) error {
 	var s settings
-	only := flag.String("only", "ping,drain,detect,idle", "measurements to make, separated by commas")
+	only := flag.String("only", "ping,drain,detect,idle,scrape,samples", "measurements to make, separated by commas")
 	flag.StringVar(&s.bin, "bin", "bin/tokiflow", "the binary to measure")
 	flag.StringVar(&s.brokers, "kafka-brokers", os.Getenv("TOKIFLOW_TEST_KAFKA"), "brokers for the same figures through Kafka; empty: left out")
 	flag.IntVar(&s.seconds, "seconds", 10, "length of a load")
 	flag.IntVar(&s.backlog, "backlog", 1_500_000, "pings in the log that is drained")
-	flag.IntVar(&s.monitors, "monitors", 10_000, "monitors that the backlog is for")
+	flag.IntVar(&s.monitors, "monitors", 10_000, "monitors that the backlog is for, and that are scraped")
 	flag.IntVar(&s.idle, "idle", 100_000, "monitors that do nothing")
 	flag.IntVar(&s.partitions, "kafka-partitions", 1, "partitions of the topic")
 	flag.Parse()
 	measurements := map[string]func(context.Context, settings, string) error{
 		"ping": measurePing, "drain": measureDrain, "detect": measureDetect, "idle": measureIdle,
+		"scrape": measureScrape, "samples": measureRemoteWrite,
 	}
 	logs := []string{""}
 	if s.brokers != "" {
@@ -57,11 +58,11 @@ func run(ctx context.Context) error {
 	for name := range strings.SplitSeq(*only, ",") {
 		measure, ok := measurements[name]
 		if !ok {
-			return fmt.Errorf("--only: %q is none of ping, drain, detect, idle", name)
+			return fmt.Errorf("--only: %q is none of ping, drain, detect, idle, scrape, samples", name)
 		}
 		for _, brokers := range logs {
-			if name == "idle" && brokers != "" {
-				continue // the monitors wait in the same memory
+			if (name == "idle" || name == "scrape") && brokers != "" {
+				continue // they do not depend on the log
 			}
 			title := "log on disk"
 			if brokers != "" {
