@@ -28,6 +28,13 @@ if [ -z "${TOKIFLOW_TEST_KAFKA:-}" ]; then
 	fi
 fi
 
+# Built before the tests, for the first time takes minutes; and by name, so that no test process builds it again.
+if env=$(test/services/prometheus.sh install </dev/null); then
+	while read -r line; do export "${line?}"; done <<<"$env"
+else
+	echo "run.sh: no Prometheus: its tests are skipped" >&2
+fi
+
 mkdir -p bin
 go build -o bin/summary ./test/summary
 [ "$#" -gt 0 ] || set -- ./...

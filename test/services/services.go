@@ -1,4 +1,4 @@
-// Package services gives tests real services to work with: an Apache Kafka broker for now.
+// Package services gives tests real services to work with: an Apache Kafka broker, a Prometheus and its promtool.
 package services
 
 import (
@@ -121,17 +121,22 @@ func startKafka(o KafkaOptions) (*Broker, error) {
 
 // script runs kafka.sh and returns the variables it prints.
 func script(env []string, args ...string) (map[string]string, error) {
+	return run("kafka.sh", env, args...)
+}
+
+// run runs a script of this folder and returns the variables it prints.
+func run(name string, env []string, args ...string) (map[string]string, error) {
 	root, err := moduleRoot()
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(filepath.Join(root, "test", "services", "kafka.sh"), args...) //nolint:gosec,noctx // our own script; it bounds itself
+	cmd := exec.Command(filepath.Join(root, "test", "services", name), args...) //nolint:gosec,noctx // our own script; it bounds itself
 	cmd.Env = append(os.Environ(), env...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
-		return nil, fmt.Errorf("kafka.sh %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(stderr.String()))
+		return nil, fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, strings.TrimSpace(stderr.String()))
 	}
 	vars := map[string]string{}
 	for s := bufio.NewScanner(bytes.NewReader(out)); s.Scan(); {
