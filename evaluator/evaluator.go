@@ -41,8 +41,9 @@ type Options struct {
 // DefaultCheckpointInterval is CheckpointInterval's default.
 const DefaultCheckpointInterval = 500 * time.Millisecond
 
-// idleFactor is how many intervals a checkpoint that would write nothing but the offset may wait.
-const idleFactor = 10
+// idleFactor is how many intervals a checkpoint that would write nothing but the offset may wait. With it goes the watermark
+// that readers of the database have (Store.Watermark of infra/store): rules and queries wait for that.
+const idleFactor = 4
 
 // Evaluator is a consumer of the log. Its methods may be called for different partitions at the same time.
 type Evaluator struct {

@@ -164,7 +164,22 @@ func (p *partition) control(rec []byte) error {
 	if c.Rules != nil {
 		e.rules, e.configChanged = c.Rules, true
 	}
+	if c.Rules != nil || e.gone {
+		p.pending.Versions = append(p.pending.Versions, checkpoint.Version{
+			Ref: e.Ref, At: took(&e.state, c.At), Deleted: e.gone, Config: e.rules.Config,
+		})
+	}
 	return nil
+}
+
+// took is when the control that led to the state took effect: not before what had happened already.
+func took(s *monitor.State, at time.Time) time.Time {
+	for _, t := range []time.Time{s.Since, s.LastPing.At} {
+		if t.After(at) {
+			at = t
+		}
+	}
+	return at
 }
 
 // step applies one event to one monitor and keeps what came of it for the checkpoint.

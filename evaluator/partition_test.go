@@ -79,6 +79,7 @@ type outcome struct {
 	Transitions []checkpoint.Transition
 	Incidents   []checkpoint.Incident
 	Gaps        []logclock.Gap
+	Versions    []checkpoint.Version
 	States      map[uuid.UUID]monitor.State
 }
 
@@ -97,6 +98,7 @@ func replay(t *testing.T, log []record.Entry, cut func(i int) bool) outcome {
 		out.Transitions = append(out.Transitions, c.Transitions...)
 		out.Incidents = append(out.Incidents, c.Incidents...)
 		out.Gaps = append(out.Gaps, c.Gaps...)
+		out.Versions = append(out.Versions, c.Versions...)
 		for _, m := range c.Monitors {
 			out.States[m.ID], configs[m.ID] = m.State, m.Config
 		}
@@ -130,6 +132,7 @@ func replay(t *testing.T, log []record.Entry, cut func(i int) bool) outcome {
 	slices.SortStableFunc(out.Runs, func(a, b checkpoint.Run) int { return byMonitor(a.Ref, b.Ref) })
 	slices.SortStableFunc(out.Transitions, func(a, b checkpoint.Transition) int { return byMonitor(a.Ref, b.Ref) })
 	slices.SortStableFunc(out.Incidents, func(a, b checkpoint.Incident) int { return byMonitor(a.Ref, b.Ref) })
+	slices.SortStableFunc(out.Versions, func(a, b checkpoint.Version) int { return byMonitor(a.Ref, b.Ref) })
 	for id, s := range out.States { // in the form in which it is stored
 		var stored monitor.State
 		through(t, s, &stored)
@@ -208,7 +211,35 @@ func consistent(t *testing.T, seed uint64, o outcome) {
 		if len(s.Incidents) != len(open[id]) {
 			t.Fatalf("seed %d: %s has %v, open are %v", seed, id, s.Incidents, open[id])
 		}
+		if diff := cmp.Diff(counted(o, id), s.Totals); diff != "" {
+			t.Fatalf("seed %d: totals of %s (-rows +state)\n%s", seed, id, diff)
+		}
 	}
+}
+
+// counted is what a monitor's rows add up to.
+func counted(o outcome, id uuid.UUID) *monitor.Totals {
+	var sum *monitor.Totals
+	for i := range o.Runs {
+		if o.Runs[i].Monitor == id {
+			sum = orNew(sum)
+			sum.AddRun(&o.Runs[i].Run, 1)
+		}
+	}
+	for i := range o.Transitions {
+		if o.Transitions[i].Monitor == id {
+			sum = orNew(sum)
+			sum.AddTransition(&o.Transitions[i].Transition, 1)
+		}
+	}
+	return sum
+}
+
+func orNew(t *monitor.Totals) *monitor.Totals {
+	if t == nil {
+		t = &monitor.Totals{}
+	}
+	return t
 }
 
 func randomLog(seed uint64) *writer {

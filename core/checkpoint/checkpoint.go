@@ -3,6 +3,8 @@
 package checkpoint
 
 import (
+	"time"
+
 	"github.com/google/uuid"
 
 	"github.com/tokiflow/tokiflow/core/incident"
@@ -47,6 +49,7 @@ type Commit struct {
 	Gaps        []logclock.Gap
 	Monitors    []Monitor // those whose state changed
 	Deleted     []Ref
+	Versions    []Version
 	Runs        []Run
 	Transitions []Transition
 	Incidents   []Incident
@@ -56,6 +59,14 @@ type Commit struct {
 type Ref struct {
 	Org     tenant.OrgID
 	Monitor uuid.UUID
+}
+
+// Version is a monitor's configuration that took effect, or its deletion.
+type Version struct {
+	Ref
+	At      time.Time // in force from then on
+	Deleted bool
+	Config  monitor.Config // of a deletion the last one in force
 }
 
 // Run is a run with its monitor.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/tokiflow/tokiflow/core/checkpoint"
 	"github.com/tokiflow/tokiflow/core/logclock"
+	"github.com/tokiflow/tokiflow/core/monitor"
 	"github.com/tokiflow/tokiflow/core/record"
 	"github.com/tokiflow/tokiflow/infra/pg"
 )
@@ -103,8 +104,8 @@ func (c *Checkpoints) monitors(ctx context.Context, partition, partitions int) (
 	})
 }
 
-// SaveCheckpoint writes offset, states, runs, transitions, gaps, incidents and what must be said about them, or nothing. The
-// error wraps pg.ErrFenced when the partition has become another's.
+// SaveCheckpoint writes offset, states, versions, runs, transitions, gaps, incidents and what must be said about them, or
+// nothing. The error wraps pg.ErrFenced when the partition has become another's.
 func (c *Checkpoints) SaveCheckpoint(ctx context.Context, cp checkpoint.Commit) error {
 	clock, err := json.Marshal(cp.Clock)
 	if err != nil {
@@ -118,6 +119,9 @@ func (c *Checkpoints) SaveCheckpoint(ctx context.Context, cp checkpoint.Commit) 
 			return err
 		}
 		if err := saveStates(ctx, tx, cp.Monitors); err != nil {
+			return err
+		}
+		if err := saveVersions(ctx, tx, cp.Versions); err != nil {
 			return err
 		}
 		if err := copyRuns(ctx, tx, cp.Runs); err != nil {
@@ -167,7 +171,7 @@ func saveStates(ctx context.Context, tx pgx.Tx, monitors []checkpoint.Monitor) e
 		if _, err := tx.Exec(ctx, `
 			update monitor_states s
 			set state = n.state::jsonb, status = n.status, last_ping_at = n.last_ping_at, due_at = n.due_at,
-			    deadline_at = n.deadline_at, open_runs = n.open_runs, updated_at = now()
+			    deadline_at = n.deadline_at, open_runs = n.open_runs, updated_at = now(), written_in = default
 			from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::timestamptz[], $6::timestamptz[], $7::timestamptz[], $8::int[])
 			  as n (monitor_id, org_id, state, status, last_ping_at, due_at, deadline_at, open_runs)
 			where s.monitor_id = n.monitor_id and s.org_id = n.org_id`,
@@ -185,7 +189,8 @@ func saveStates(ctx context.Context, tx pgx.Tx, monitors []checkpoint.Monitor) e
 			  as n (monitor_id, org_id, state, status, last_ping_at, due_at, deadline_at, open_runs, hash, config)
 			on conflict (monitor_id) do update
 			set state = excluded.state, status = excluded.status, last_ping_at = excluded.last_ping_at, due_at = excluded.due_at,
-			    deadline_at = excluded.deadline_at, open_runs = excluded.open_runs, config = excluded.config, updated_at = now()
+			    deadline_at = excluded.deadline_at, open_runs = excluded.open_runs, config = excluded.config, updated_at = now(),
+			    written_in = excluded.written_in
 			where monitor_states.org_id = excluded.org_id`,
 			full.ids, full.orgs, full.states, full.status, full.pings, full.dues, full.deadlines, full.open,
 			full.hashes, full.configs); err != nil {
@@ -240,12 +245,12 @@ func copyRuns(ctx context.Context, tx pgx.Tx, runs []checkpoint.Run) error {
 		return nil
 	}
 	_, err := tx.CopyFrom(ctx, pgx.Identifier{"runs"},
-		[]string{"finished_at", "org_id", "monitor_id", "run_id", "started_at", "outcome", "exit_code", "duration_seconds", "lateness_seconds"},
+		[]string{"finished_at", "org_id", "monitor_id", "run_id", "started_at", "outcome", "exit_code", "duration_seconds", "lateness_seconds", "z_score"},
 		pgx.CopyFromSlice(len(runs), func(i int) ([]any, error) {
 			r := &runs[i]
 			return []any{
 				r.FinishedAt, r.Org.UUID, r.Monitor, r.ID, instant(r.StartedAt), string(r.Outcome),
-				exitCode(r.ExitCode), seconds(r.Duration), seconds(r.Lateness),
+				exitCode(r.ExitCode), seconds(r.Duration), seconds(r.Lateness), zScore(&r.Run),
 			}, nil
 		}))
 	if err != nil {
@@ -275,6 +280,14 @@ func exitCode(code int16) *int16 {
 		return nil
 	}
 	return &code
+}
+
+// zScore is nil for a run whose duration was not held against the baseline: one that failed, or has none.
+func zScore(r *monitor.Run) *float64 {
+	if r.Outcome != monitor.Succeeded || r.Duration < 0 {
+		return nil
+	}
+	return &r.ZScore
 }
 
 // seconds is nil for a negative duration, which stands for an unknown one.
