@@ -17,6 +17,7 @@ import (
 	"github.com/tokiflow/tokiflow/core/logclock"
 	"github.com/tokiflow/tokiflow/core/record"
 	"github.com/tokiflow/tokiflow/infra/pg"
+	"github.com/tokiflow/tokiflow/tsdb/pgcopy"
 )
 
 // Consumer is the writer's name among the consumers of the log.
@@ -52,7 +53,7 @@ type assigned struct {
 	next      int64 // offset behind the last record read
 	committed int64
 	flushed   time.Time
-	rows      copyRows
+	rows      pgcopy.Rows
 	malformed int // in a row
 }
 
@@ -73,7 +74,7 @@ func (w *Writer) Assigned(ctx context.Context, partition int) (int64, error) {
 	if err := json.Unmarshal(pos.Clock, &p.clock); err != nil {
 		return 0, fmt.Errorf("clock of partition %d of %s: %w", partition, Consumer, err)
 	}
-	p.rows.begin()
+	p.rows.Begin()
 	w.mu.Lock()
 	w.parts[partition] = p
 	w.mu.Unlock()
@@ -110,14 +111,14 @@ func (w *Writer) Batch(ctx context.Context, partition int, recs []record.Entry, 
 		if err := w.take(ctx, p, &recs[i]); err != nil {
 			return err
 		}
-		if p.rows.rows >= flushRows || len(p.rows.buf) >= flushBytes {
+		if p.rows.Len() >= flushRows || p.rows.Size() >= flushBytes {
 			if err := w.flush(ctx, p); err != nil {
 				return err
 			}
 		}
 	}
 	waited := w.now().Sub(p.flushed)
-	if p.rows.rows > 0 && waited >= flushAfter || p.next > p.committed && waited >= offsetsAfter {
+	if p.rows.Len() > 0 && waited >= flushAfter || p.next > p.committed && waited >= offsetsAfter {
 		return w.flush(ctx, p)
 	}
 	return nil
@@ -161,7 +162,7 @@ func (w *Writer) take(ctx context.Context, p *assigned, e *record.Entry) error {
 			"log", w.logID, "partition", p.pos.Partition, "offset", e.Offset, "passed_over", p.malformed)
 		p.malformed = 0
 	}
-	p.rows.add(&ping)
+	addPing(&p.rows, &ping)
 	return nil
 }
 
@@ -177,15 +178,15 @@ func (w *Writer) flush(ctx context.Context, p *assigned) error {
 		if err := pg.Commit(ctx, tx, p.pos, p.next, clock); err != nil {
 			return err
 		}
-		if p.rows.rows == 0 {
+		if p.rows.Len() == 0 {
 			return nil
 		}
-		tag, err := tx.Conn().PgConn().CopyFrom(ctx, bytes.NewReader(p.rows.end()), copyPings)
+		tag, err := tx.Conn().PgConn().CopyFrom(ctx, bytes.NewReader(p.rows.End()), copyPings)
 		if err != nil {
-			return fmt.Errorf("copy %d pings of partition %d: %w", p.rows.rows, p.pos.Partition, err)
+			return fmt.Errorf("copy %d pings of partition %d: %w", p.rows.Len(), p.pos.Partition, err)
 		}
-		if n := tag.RowsAffected(); n != int64(p.rows.rows) {
-			return fmt.Errorf("copy %d pings of partition %d: %d were taken", p.rows.rows, p.pos.Partition, n)
+		if n := tag.RowsAffected(); n != int64(p.rows.Len()) {
+			return fmt.Errorf("copy %d pings of partition %d: %d were taken", p.rows.Len(), p.pos.Partition, n)
 		}
 		return nil
 	})
@@ -197,9 +198,9 @@ func (w *Writer) flush(ctx context.Context, p *assigned) error {
 	}
 	done := w.now()
 	w.metrics.seconds.Observe(done.Sub(begun).Seconds())
-	w.metrics.rows.Add(float64(p.rows.rows))
+	w.metrics.rows.Add(float64(p.rows.Len()))
 	p.committed, p.flushed = p.next, done
-	p.rows.begin()
+	p.rows.Begin()
 	return nil
 }
 

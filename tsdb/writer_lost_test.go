@@ -13,7 +13,7 @@ func TestReadingGoesOnWhereTheLogWasCut(t *testing.T) {
 	w := NewWriter(nil, "log", nil, nil)
 	// Assigned said 1000; the log ends at 500 (ErrBeyondEnd), Drive tells Lost and reads on at 500.
 	w.parts[0] = &assigned{pos: pg.Position{Offset: 1000}, next: 1000, committed: 1000, flushed: time.Now()}
-	w.parts[0].rows.begin()
+	w.parts[0].rows.Begin()
 	w.Lost(0, nil, 500)
 	rec := record.AppendMarker(nil, record.Marker{Since: time.Now()})
 	record.Stamp(rec, 1, 1, time.Now())
