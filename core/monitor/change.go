@@ -54,15 +54,9 @@ func (m *machine) configure(c Control) {
 	if m.rules.Config.MaxRuntime != old.Config.MaxRuntime {
 		m.retime(c.At)
 	}
-	if timing(old.Config) != timing(m.rules.Config) && m.s.expecting() {
+	if !m.rules.SameTiming(old) && m.s.expecting() {
 		m.rearm(c.At)
 	}
-}
-
-// timing is the part of a configuration that says when a run is due.
-func timing(c Config) any {
-	c = Config{Schedule: c.Schedule, Grace: c.Grace, Early: c.Early, MaxRuntime: c.MaxRuntime}
-	return [4]any{c.Schedule, c.Grace, c.Early, c.MaxRuntime}
 }
 
 // rearm puts the expectation under the new rules as from the last ping; where they would have been broken before they
@@ -98,7 +92,7 @@ func (m *machine) retime(t time.Time) {
 
 // pause lets go of everything that is expected, running or wrong.
 func (m *machine) pause(t time.Time, reason string) {
-	m.expect(time.Time{})
+	m.s.Due, m.s.Deadline = time.Time{}, time.Time{}
 	m.drop(t, func(OpenRun) bool { return true })
 	for _, k := range []incident.Kind{incident.Late, incident.Missed, incident.Fail, incident.Overrun, incident.Anomaly} {
 		m.resolve(k, t, reason)
@@ -143,16 +137,6 @@ func (m *machine) resolveByPerson(t time.Time, id uuid.UUID) {
 	m.settle(t, "resolved by a person")
 }
 
-// doubtful returns the gap in which the ping that is expected may have been turned away: one that holds the deadline, or
-// the due moment, or comes near it (docs/adr/0008). Of two, the later.
-func (m *machine) doubtful() (logclock.Gap, bool) {
-	g, ok := m.gaps.Last(m.s.Deadline, m.s.Deadline)
-	if !ok {
-		g, ok = m.gaps.Last(m.s.Due.Add(-m.slack()), m.s.Due)
-	}
-	return g, ok
-}
-
 // excuse puts the expectation behind the gap, as if a ping had come at its end.
 func (m *machine) excuse(t time.Time, g logclock.Gap) {
 	m.arm(g.To)
@@ -160,15 +144,6 @@ func (m *machine) excuse(t time.Time, g logclock.Gap) {
 		m.resolve(incident.Late, t, "gap")
 		m.become(Up, t, "gap")
 	}
-}
-
-// slack is how long before its due moment an interval's ping may come in the ordinary course: its grace, and no more
-// than half the interval. A cron's is its early tolerance.
-func (m *machine) slack() time.Duration {
-	if every, ok := m.rules.schedule.Interval(); ok {
-		return min(time.Duration(m.rules.Config.Grace), every/2)
-	}
-	return time.Duration(m.rules.Config.Early)
 }
 
 // open opens an incident, if none of the kind is open.

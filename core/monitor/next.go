@@ -150,7 +150,7 @@ func (m *machine) fire(t time.Time) {
 		}
 		return
 	}
-	if g, ok := m.doubtful(); ok {
+	if g, ok := m.rules.Doubtful(m.gaps, m.s.Due, m.s.Deadline, m.s.Deadline); ok { // m.gaps are all known
 		m.excuse(t, g)
 		return
 	}
@@ -191,32 +191,13 @@ func (m *machine) overrun(i int, t time.Time) {
 	m.become(Down, t, "overrun")
 }
 
-// arm says what is expected after a ping (or a resumption) at t.
-//
-// Interval: t + interval, and not before a running run's own deadline. Cron: the first due moment after t + early, since a ping up to
-// early before a due moment counts for that one.
+// arm expects what the rules say after a ping (or a resumption) at t.
 func (m *machine) arm(t time.Time) {
-	c := &m.rules.Config
-	var due time.Time
-	if every, ok := m.rules.schedule.Interval(); ok {
-		due = t.Add(every)
-		for _, o := range m.s.Open {
-			if o.Deadline.After(due) {
-				due = o.Deadline
-			}
-		}
-	} else {
-		due = m.rules.schedule.Next(t.Add(time.Duration(c.Early)))
+	var running time.Time
+	for _, o := range m.s.Open {
+		running = latest(running, o.Deadline)
 	}
-	m.expect(due)
-}
-
-// expect sets the due moment; zero: none.
-func (m *machine) expect(due time.Time) {
-	m.s.Due, m.s.Deadline = due, time.Time{}
-	if !due.IsZero() {
-		m.s.Deadline = due.Add(time.Duration(m.rules.Config.Grace))
-	}
+	m.s.Due, m.s.Deadline = m.rules.Arm(t, running)
 }
 
 // become changes the status, if it is another.
