@@ -44,7 +44,9 @@ func TestBootstrapMakesEachThingOnce(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			want := tenant.Identity{Org: b.Org.ID, Key: id.Key, Scopes: []tenant.Scope{tenant.ScopeRead, tenant.ScopeWrite, tenant.ScopePing}}
+			want := tenant.Identity{Org: b.Org.ID, Key: id.Key, Scopes: []tenant.Scope{
+				tenant.ScopeRead, tenant.ScopeWrite, tenant.ScopePing, tenant.ScopeMetrics, tenant.ScopeSamples,
+			}}
 			if d := cmp.Diff(want, id); d != "" {
 				t.Error(d)
 			}

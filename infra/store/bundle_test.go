@@ -39,9 +39,13 @@ type owner struct {
 func newBundle(t *testing.T) *bundle {
 	t.Helper()
 	t.Parallel()
+	return bundleOn(t, pgtest.New(t))
+}
+
+func bundleOn(t *testing.T, pool *pgxpool.Pool) *bundle {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	t.Cleanup(cancel)
-	pool := pgtest.New(t)
 	s := &bundle{t: t, ctx: ctx, pool: pool, store: store.New(pool)}
 	boot, err := s.store.Bootstrap(ctx, "")
 	if err != nil {
