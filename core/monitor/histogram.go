@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -79,30 +81,61 @@ func (h *Histogram) AtMost(log2 int) int64 {
 func (h Histogram) IsZero() bool { return h.Count == 0 }
 
 type histogramJSON struct {
-	Count   int64      `json:"n"`
-	Sum     int64      `json:"sum_us"`
-	Zero    int64      `json:"zero,omitempty"`
-	Buckets [][2]int64 `json:"b,omitempty"`
+	Count   int64  `json:"n"`
+	Sum     int64  `json:"sum_us"`
+	Zero    int64  `json:"zero,omitempty"`
+	Buckets string `json:"b,omitempty"`
 }
 
-// MarshalJSON writes the buckets as pairs of index and count.
+// MarshalJSON writes the buckets as "index:count,index:count…". As arrays they would make the state, which is written with
+// every ping, several times as large in the database.
 func (h Histogram) MarshalJSON() ([]byte, error) {
-	j := histogramJSON{Count: h.Count, Sum: h.Sum.Microseconds(), Zero: h.Zero, Buckets: make([][2]int64, len(h.Buckets))}
-	for i, b := range h.Buckets {
-		j.Buckets[i] = [2]int64{int64(b.Index), b.Count}
+	j := make([]byte, 0, 48+8*len(h.Buckets))
+	j = strconv.AppendInt(append(j, `{"n":`...), h.Count, 10)
+	j = strconv.AppendInt(append(j, `,"sum_us":`...), h.Sum.Microseconds(), 10)
+	if h.Zero != 0 {
+		j = strconv.AppendInt(append(j, `,"zero":`...), h.Zero, 10)
 	}
-	return json.Marshal(j)
+	for i, b := range h.Buckets {
+		if i == 0 {
+			j = append(j, `,"b":"`...)
+		} else {
+			j = append(j, ',')
+		}
+		j = strconv.AppendInt(j, int64(b.Index), 10)
+		j = strconv.AppendInt(append(j, ':'), b.Count, 10)
+	}
+	if len(h.Buckets) > 0 {
+		j = append(j, '"')
+	}
+	return append(j, '}'), nil
 }
 
-// UnmarshalJSON reads what MarshalJSON wrote.
+// UnmarshalJSON reads what MarshalJSON wrote. Buckets out of order are an error.
 func (h *Histogram) UnmarshalJSON(data []byte) error {
 	var j histogramJSON
 	if err := json.Unmarshal(data, &j); err != nil {
 		return fmt.Errorf("histogram: %w", err)
 	}
 	*h = Histogram{Count: j.Count, Sum: time.Duration(j.Sum) * time.Microsecond, Zero: j.Zero}
-	for _, b := range j.Buckets {
-		h.Buckets = append(h.Buckets, Bucket{Index: int32(b[0]), Count: b[1]})
+	if j.Buckets == "" {
+		return nil
+	}
+	h.Buckets = make([]Bucket, 0, strings.Count(j.Buckets, ",")+1)
+	for text := range strings.SplitSeq(j.Buckets, ",") {
+		index, count, _ := strings.Cut(text, ":")
+		i, err := strconv.ParseInt(index, 10, 32)
+		if err != nil {
+			return fmt.Errorf("histogram: bucket %q: %w", text, err)
+		}
+		n, err := strconv.ParseInt(count, 10, 64)
+		if err != nil {
+			return fmt.Errorf("histogram: bucket %q: %w", text, err)
+		}
+		if last := len(h.Buckets) - 1; n == 0 || last >= 0 && int64(h.Buckets[last].Index) >= i {
+			return fmt.Errorf("histogram: bucket %q is empty or out of order", text)
+		}
+		h.Buckets = append(h.Buckets, Bucket{Index: int32(i), Count: n})
 	}
 	return nil
 }

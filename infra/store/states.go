@@ -46,7 +46,7 @@ const readStates = `
 
 // MonitorStates reads the monitors of an organisation as the last checkpoints left them: with since 0 all, else those that
 // were written or deleted since the reading that gave this cursor. It is one query; one that finds nothing new costs a look at
-// each of the organisation's rows (3 ms for 10,000 monitors).
+// each of the organisation's rows (2 to 7 ms for 10,000 monitors).
 func (s *Store) MonitorStates(ctx context.Context, org tenant.OrgID, since int64) (inventory.States, error) {
 	var out inventory.States
 	rows, err := s.pool.Query(ctx, readStates, org.UUID, since)

@@ -52,7 +52,7 @@ $$;
 with durations as (
     select org_id, monitor_id, jsonb_strip_nulls(jsonb_build_object(
                'n', sum(n), 'sum_us', sum(sum_us), 'zero', sum(n) filter (where i is null),
-               'b', jsonb_agg(jsonb_build_array(i, n) order by i) filter (where i is not null))) as histogram
+               'b', string_agg(i || ':' || n, ',' order by i) filter (where i is not null))) as histogram
     from (select org_id, monitor_id, case when us > 0 then tokiflow_duration_bucket(us) end as i, count(*) as n, sum(us) as sum_us
           from (select org_id, monitor_id, round(duration_seconds * 1e6)::bigint as us from runs where duration_seconds >= 0) as d
           group by 1, 2, 3) as buckets
