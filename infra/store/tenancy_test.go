@@ -31,6 +31,9 @@ func systemQueries() map[string]string {
 		"LockDueDeliveries":  "the relay serves all organisations; each row carries its own",
 		"ClaimDeliveries":    "the relay serves all organisations; each row carries its own",
 		"Backlogs":           "figures of the process: counts by receiver, nothing of a tenant",
+		"ClaimForwards":      "workers serve all organisations; each row carries its own",
+		"RenewForwards":      "workers serve all organisations; each row carries its own",
+		"ClaimRuleGroups":    "rules are evaluated for all organisations; each row carries its own",
 		"PruneOutbox":        "removes what every receiver has taken, of whomever it was",
 	}
 }
