@@ -7,8 +7,26 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/tokiflow/tokiflow/core/fault"
 	"github.com/tokiflow/tokiflow/core/tenant"
 )
+
+// The faults of forwards.
+var (
+	// ErrLost is what a claim's holder gets when it is not the holder any more.
+	ErrLost = fault.New(fault.Conflict, "the forward has changed, or another process has it")
+	// ErrTooMany is what a further forward gets.
+	ErrTooMany = fault.New(fault.Invalid, "the organisation has as many forwards as it may: delete one first")
+)
+
+// Most is how many forwards an organisation may have.
+const Most = 20
+
+// Key names a forward.
+type Key struct {
+	Org  tenant.OrgID
+	Name string
+}
 
 // Kind is what a forward speaks.
 type Kind string
@@ -87,6 +105,9 @@ type Claim struct {
 	Holder uuid.UUID
 	Epoch  int64
 }
+
+// Key is the forward's.
+func (c *Claim) Key() Key { return Key{Org: c.Org, Name: c.Name} }
 
 // Step is what a claim's holder has done.
 type Step struct {
