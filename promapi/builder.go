@@ -1,0 +1,189 @@
+package promapi
+
+import (
+	"slices"
+	"strconv"
+
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/storage"
+
+	"github.com/tokiflow/tokiflow/core/metric"
+	"github.com/tokiflow/tokiflow/core/monitor"
+	"github.com/tokiflow/tokiflow/core/series"
+	"github.com/tokiflow/tokiflow/core/timeline"
+)
+
+// builder makes the selected series of one timeline after the other.
+type builder struct {
+	*selection
+	window  window
+	budget  *budget
+	most    int // pieces in all; a query that would see each would see more samples than are allowed
+	pieces  int
+	out     []storage.Series
+	moments []moment // of the timeline at hand
+	label   labels.ScratchBuilder
+}
+
+// series adds those series of a monitor that have a sample in the window.
+func (b *builder) series(t *timeline.Timeline) error {
+	id := t.ID.String()
+	if !b.matchesID(id) {
+		return nil
+	}
+	var gone int64
+	b.moments, gone = moments(b.moments, b.window, t.Points, t.End)
+	for i := range b.entries {
+		s := computed{pieces: pieces{window: b.window, native: b.entries[i].native}}
+		for _, m := range b.moments {
+			s.show(m, &b.entries[i])
+		}
+		s.ended(gone)
+		if !s.seen() {
+			continue
+		}
+		s.labels = b.labelsOf(id, &b.entries[i])
+		if err := b.add(&s); err != nil {
+			return err
+		}
+	}
+	if !b.info {
+		return nil
+	}
+	for _, s := range b.infos(t, gone) {
+		if err := b.add(s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// show adds what the entry is worth from a moment on.
+func (s *computed) show(m moment, e *entry) {
+	switch {
+	case !e.native:
+		l, ok := e.line(m.point)
+		s.addLine(m.from, l, ok)
+	case m.point.Totals == nil:
+		s.addHistogram(m.from, &monitor.Histogram{})
+	default:
+		s.addHistogram(m.from, &m.point.Totals.Durations)
+	}
+}
+
+// infos are the info series of a monitor: one for each set of labels it had in the window.
+func (b *builder) infos(t *timeline.Timeline, gone int64) []*computed {
+	var out []*computed
+	spans := t.Labels
+	for i := range spans {
+		from := max(ceilTime(spans[i].From, b.window.step), b.window.before())
+		until := gone
+		if i+1 < len(spans) {
+			until = min(gone, max(ceilTime(spans[i+1].From, b.window.step), b.window.before()))
+		}
+		if from >= until || from > b.window.last {
+			continue
+		}
+		ls := b.infoLabels(spans[i].Labels)
+		at := slices.IndexFunc(out, func(s *computed) bool { return labels.Equal(s.labels, ls) })
+		if at < 0 {
+			at = len(out)
+			out = append(out, &computed{labels: ls, pieces: pieces{window: b.window}})
+		}
+		out[at].addLine(from, metric.Line{Num: 1}, true)
+		if until <= b.window.last {
+			out[at].addAbsent(until)
+		}
+	}
+	return slices.DeleteFunc(out, func(s *computed) bool { return !s.seen() || !b.matchesInfo(s.labels) })
+}
+
+// names adds those series of a monitor that had a sample at any time in the window, without their samples.
+func (b *builder) names(t *timeline.Timeline) error {
+	id := t.ID.String()
+	first := timeOf(b.window.first)
+	if !b.matchesID(id) || !t.End.IsZero() && !t.End.After(first) {
+		return nil
+	}
+	points := t.Points
+	for len(points) > 1 && !points[1].At.After(first) {
+		points = points[1:]
+	}
+	for i := range b.entries {
+		e := &b.entries[i]
+		if !slices.ContainsFunc(points, func(p metric.Point) bool { return e.shows(&p) }) {
+			continue
+		}
+		if err := b.add(&computed{labels: b.labelsOf(id, e), pieces: pieces{window: b.window}}); err != nil {
+			return err
+		}
+	}
+	if !b.info {
+		return nil
+	}
+	var had []labels.Labels
+	for i := range t.Labels {
+		if i+1 < len(t.Labels) && !t.Labels[i+1].From.After(first) {
+			continue
+		}
+		ls := b.infoLabels(t.Labels[i].Labels)
+		if !b.matchesInfo(ls) || slices.ContainsFunc(had, func(l labels.Labels) bool { return labels.Equal(l, ls) }) {
+			continue
+		}
+		had = append(had, ls)
+		if err := b.add(&computed{labels: ls, pieces: pieces{window: b.window}}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// shows reports whether the entry has a sample at the point.
+func (e *entry) shows(p *metric.Point) bool {
+	if e.native {
+		return true
+	}
+	_, ok := e.line(p)
+	return ok
+}
+
+func (b *builder) add(s *computed) error {
+	if err := b.budget.take(1); err != nil {
+		return err
+	}
+	if b.pieces += len(s.list); b.pieces > b.most {
+		return &limitError{"the query would load more than " + strconv.Itoa(b.most) +
+			" changes of value into memory: shorten the time range, or select fewer series"}
+	}
+	b.out = append(b.out, s)
+	return nil
+}
+
+func (b *builder) labelsOf(id string, e *entry) labels.Labels {
+	b.label.Reset()
+	b.label.Add(labels.MetricName, e.name)
+	b.label.Add(metric.LabelID, id)
+	if e.label != "" {
+		b.label.Add(e.label, e.value) // every such name is behind id in the alphabet
+	}
+	return b.label.Labels()
+}
+
+func (b *builder) infoLabels(list []series.Label) labels.Labels {
+	b.label.Reset()
+	b.label.Add(labels.MetricName, metric.InfoName)
+	for _, l := range list {
+		b.label.Add(l.Name, l.Value)
+	}
+	b.label.Sort()
+	return b.label.Labels()
+}
+
+// sorted are the series in the order of their labels.
+func (b *builder) sorted() []storage.Series {
+	order := func(x, y storage.Series) int { return labels.Compare(x.Labels(), y.Labels()) }
+	if !slices.IsSortedFunc(b.out, order) {
+		slices.SortFunc(b.out, order)
+	}
+	return b.out
+}
