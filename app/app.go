@@ -156,7 +156,7 @@ func (a *App) startConsumers() error {
 	if a.o.has(RoleWrite) {
 		w := tsdb.NewWriter(a.pool, a.eventlog.ID(), a.log, a.registry)
 		a.background("tsdb writer", func(ctx context.Context) error { return a.eventlog.Consume(ctx, consumerWriter, w) })
-		u, err := tsdb.NewUpkeep(a.pool, tsdb.Retention(a.o.Retention), a.log)
+		u, err := tsdb.NewUpkeep(a.pool, tsdb.Retention{Pings: a.o.Retention.Pings, History: a.o.Retention.History}, a.log)
 		if err != nil {
 			return err
 		}

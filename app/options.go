@@ -16,11 +16,11 @@ type Role string
 
 // The roles of a process.
 const (
-	RoleIngest   Role = "ingest"   // takes pings
-	RoleWrite    Role = "write"    // pings from the log into the database
-	RoleEvaluate Role = "evaluate" // judges monitors
-	RoleAlert    Role = "alert"    // sends what must be said
-	RoleRead     Role = "read"     // REST API
+	RoleIngest   Role = "ingest"   // takes pings and samples
+	RoleWrite    Role = "write"    // both from the log into the database
+	RoleEvaluate Role = "evaluate" // judges monitors, and rules
+	RoleAlert    Role = "alert"    // sends what must be said, and forwards series
+	RoleRead     Role = "read"     // REST API, scrapes, PromQL
 )
 
 // AllRoles are the roles of a process that does everything.
@@ -51,6 +51,7 @@ type Options struct {
 	AllowPrivateWebhooks bool
 
 	Retention Retention
+	Series    Series
 
 	// TuneMemory lets the process set the garbage collector's pace for all that runs in it.
 	TuneMemory bool
@@ -81,6 +82,20 @@ type Kafka struct {
 type Retention struct {
 	Pings   time.Duration
 	History time.Duration // runs and transitions
+	Samples time.Duration // what others wrote
+}
+
+// Series says what may be asked and written by Prometheus' protocols, an organisation at a time.
+type Series struct {
+	ScrapeMaxSeries int           // of one scrape; 0: no limit
+	QueryTimeout    time.Duration // of one PromQL query
+	QueryMaxSamples int           // in memory at once
+	QueryMaxSeries  int           // of one query
+	WriteRateLimit  int           // samples a second; 0: no limit
+	WriteMaxSeries  int           // written to within an hour; 0: no limit
+
+	SecretKey            string // seals the secrets of forwards, 32 bytes as base64; empty: one in DataDir
+	AllowPrivateForwards bool
 }
 
 // Welcome is what a person needs to begin.

@@ -22,6 +22,7 @@ func groups() []kong.Group {
 		{Key: "kafka", Title: "Log on Kafka:"},
 		{Key: "ping", Title: "Pings:"},
 		{Key: "alert", Title: "Alerts:"},
+		{Key: "series", Title: "Prometheus:"},
 		{Key: "process", Title: "Process:"},
 	}
 }
@@ -85,10 +86,21 @@ type serveCmd struct {
 	AlertWebhookSecret   string   `secret:"" placeholder:"SECRET" help:"Key that signs the webhooks (Standard Webhooks), as whsec_ and base64." group:"alert"`
 	AllowPrivateWebhooks bool     `help:"Let webhooks go to addresses of this machine and of private networks." group:"alert"`
 
+	ScrapeMaxSeries    int            `default:"1000000" placeholder:"N" help:"Series of an organisation's scrape; beyond it monitors are left out, and the scrape says how many. 0: no limit." group:"series"`
+	QueryTimeout       model.Duration `default:"2m" placeholder:"DURATION" help:"How long a PromQL query may take." group:"series"`
+	QueryMaxSamples    int            `default:"50000000" placeholder:"N" help:"Samples that a PromQL query may hold in memory at once." group:"series"`
+	QueryMaxSeries     int            `default:"100000" placeholder:"N" help:"Series that a PromQL query may read." group:"series"`
+	WriteRateLimit     int            `default:"0" placeholder:"N" help:"Samples a second that an organisation may write; 0: no limit." group:"series"`
+	WriteMaxSeries     int            `default:"0" placeholder:"N" help:"Series that an organisation may have written to within an hour; 0: no limit." group:"series"`
+	ForwardSecretKey   string         `secret:"" placeholder:"KEY" help:"Key under which the secrets of forwards are kept, 32 bytes as base64. Without it one is made in the data folder; processes that share a database must share the key." group:"series"`
+	AllowPrivateTarget bool           `name:"allow-private-forwards" help:"Let forwards go to addresses of this machine and of private networks." group:"series"`
+
 	RetentionPings   model.Duration `default:"90d" placeholder:"DURATION" help:"How long pings stay in the database, at least 1d; 0s: for ever." group:"database"`
 	RetentionHistory model.Duration `default:"400d" placeholder:"DURATION" help:"How long runs and status changes stay in the database, at least 32d; 0s: for ever." group:"database"`
 
-	Role []string `enum:"ingest,write,evaluate,alert,read" default:"ingest,write,evaluate,alert,read" placeholder:"ROLE" help:"What this process does, separated by commas: ingest (takes pings), write (pings into the database), evaluate (judges monitors), alert (sends webhooks), read (REST API)." group:"process"`
+	RetentionSamples model.Duration `default:"90d" placeholder:"DURATION" help:"How long samples written by others stay in the database, at least 1d; 0s: for ever." group:"database"`
+
+	Role []string `enum:"ingest,write,evaluate,alert,read" default:"ingest,write,evaluate,alert,read" placeholder:"ROLE" help:"What this process does, separated by commas: ingest (takes pings and samples), write (both into the database), evaluate (judges monitors and rules), alert (sends webhooks, forwards series), read (REST API, scrapes, PromQL)." group:"process"`
 
 	loggingFlags `embed:""`
 }
@@ -129,8 +141,15 @@ func (s *serveCmd) options(logger *slog.Logger) app.Options {
 		PingBodyLimit: s.PingBodyLimit, PingRateLimit: s.PingRateLimit, TrustedProxies: s.TrustedProxies,
 		BootstrapAPIKey: s.BootstrapAPIKey, AlertWebhooks: s.AlertWebhook, AlertWebhookSecret: s.AlertWebhookSecret,
 		AllowPrivateWebhooks: s.AllowPrivateWebhooks,
-		Retention:            app.Retention{Pings: time.Duration(s.RetentionPings), History: time.Duration(s.RetentionHistory)},
-		Version:              version(), Logger: logger,
+		Retention: app.Retention{
+			Pings: time.Duration(s.RetentionPings), History: time.Duration(s.RetentionHistory), Samples: time.Duration(s.RetentionSamples),
+		},
+		Series: app.Series{
+			ScrapeMaxSeries: s.ScrapeMaxSeries, QueryTimeout: time.Duration(s.QueryTimeout), QueryMaxSamples: s.QueryMaxSamples,
+			QueryMaxSeries: s.QueryMaxSeries, WriteRateLimit: s.WriteRateLimit, WriteMaxSeries: s.WriteMaxSeries,
+			SecretKey: s.ForwardSecretKey, AllowPrivateForwards: s.AllowPrivateTarget,
+		},
+		Version: version(), Logger: logger,
 	}
 	for _, r := range s.Role {
 		o.Roles = append(o.Roles, app.Role(r))
