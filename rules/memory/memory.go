@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/value"
 	"github.com/prometheus/prometheus/prompb"
 	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/tsdb/chunkenc"
@@ -42,7 +43,7 @@ func New() *Storage { return &Storage{series: map[uint64][]*entry{}} }
 
 // Append appends a sample: a histogram where h is not nil. It must not be older than the series' last one, and the same again
 // changes nothing.
-func (s *Storage) Append(l labels.Labels, at int64, value float64, h *histogram.FloatHistogram) error {
+func (s *Storage) Append(l labels.Labels, at int64, f float64, h *histogram.FloatHistogram) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e := s.entry(l)
@@ -50,7 +51,7 @@ func (s *Storage) Append(l labels.Labels, at int64, value float64, h *histogram.
 		switch last := e.samples[n-1]; {
 		case at < last.T():
 			return ErrOutOfOrder
-		case at == last.T() && same(last, value, h):
+		case at == last.T() && same(last, f, h):
 			return nil
 		case at == last.T():
 			return ErrDuplicate
@@ -58,14 +59,30 @@ func (s *Storage) Append(l labels.Labels, at int64, value float64, h *histogram.
 	}
 	if h != nil {
 		h = h.Copy()
+		h.CounterResetHint = e.hint(h)
 	}
-	e.samples = append(e.samples, sample{at, value, h})
+	e.samples = append(e.samples, sample{at, f, h})
 	return nil
 }
 
-func same(s chunks.Sample, value float64, h *histogram.FloatHistogram) bool {
+// hint says of a histogram whether it goes on from the one before it, as Prometheus' storage finds out when it is appended.
+func (e *entry) hint(h *histogram.FloatHistogram) histogram.CounterResetHint {
+	if h.CounterResetHint != histogram.UnknownCounterReset || len(e.samples) == 0 || value.IsStaleNaN(h.Sum) {
+		return h.CounterResetHint
+	}
+	last := e.samples[len(e.samples)-1].FH()
+	switch {
+	case last == nil || last.CounterResetHint == histogram.GaugeType || value.IsStaleNaN(last.Sum):
+		return histogram.UnknownCounterReset
+	case h.DetectReset(last):
+		return histogram.CounterReset
+	}
+	return histogram.NotCounterReset
+}
+
+func same(s chunks.Sample, f float64, h *histogram.FloatHistogram) bool {
 	if h == nil || s.FH() == nil {
-		return h == nil && s.FH() == nil && math.Float64bits(s.F()) == math.Float64bits(value)
+		return h == nil && s.FH() == nil && math.Float64bits(s.F()) == math.Float64bits(f)
 	}
 	return s.FH().Equals(h)
 }
