@@ -2,6 +2,7 @@ package tsdb
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -105,8 +106,15 @@ func (u *Upkeep) Once(ctx context.Context, now time.Time) error {
 		return err
 	}
 	if f.Schema == pg.Community {
-		return u.setPolicies(ctx, conn.Conn())
+		err = u.setPolicies(ctx, conn.Conn())
+	} else {
+		err = u.rollUp(ctx, conn.Conn(), f.Schema, now)
 	}
+	return errors.Join(err, u.removeOldVersions(ctx, conn.Conn(), now))
+}
+
+// rollUp stores finished buckets and removes what is old.
+func (u *Upkeep) rollUp(ctx context.Context, conn *pgx.Conn, level pg.Level, now time.Time) error {
 	begun := time.Now()
 	var buckets int64
 	if err := conn.QueryRow(ctx, `select tokiflow_roll_up($1)`, now.Add(-upkeepLag)).Scan(&buckets); err != nil {
@@ -115,7 +123,7 @@ func (u *Upkeep) Once(ctx context.Context, now time.Time) error {
 	if buckets > 0 {
 		u.logger.DebugContext(ctx, "aggregates stored", "buckets", buckets, "took", time.Since(begun))
 	}
-	return u.removeOld(ctx, conn.Conn(), f.Schema, now)
+	return u.removeOld(ctx, conn, level, now)
 }
 
 // series are the relations that have a retention.
@@ -166,6 +174,26 @@ func (u *Upkeep) setPolicies(ctx context.Context, conn *pgx.Conn) error {
 			return fmt.Errorf("set the retention policy of %s: %w", s.name, err)
 		}
 		u.logger.InfoContext(ctx, "retention policy set", "table", s.name, "keep", s.keep)
+	}
+	return nil
+}
+
+// longestChunk is by how much a row may outlive the retention, since chunks go whole (migration 00002).
+const longestChunk = 90 * day
+
+// removeOldVersions deletes what monitors were called before all that is kept of them.
+func (u *Upkeep) removeOldVersions(ctx context.Context, conn *pgx.Conn, now time.Time) error {
+	if u.retention.History == 0 {
+		return nil
+	}
+	_, err := conn.Exec(ctx, `
+		delete from monitor_versions v
+		where v.at < $1 and (v.deleted or exists (
+			select from monitor_versions n
+			where n.org_id = v.org_id and n.monitor_id = v.monitor_id and n.at > v.at and n.at <= $1))`,
+		now.Add(-u.retention.History-longestChunk))
+	if err != nil {
+		return fmt.Errorf("remove old versions of monitors: %w", err)
 	}
 	return nil
 }
