@@ -57,9 +57,11 @@ type Evaluator struct {
 // owned is a partition with what is not part of its judgement.
 type owned struct {
 	*partition
-	saved  time.Time    // when the last checkpoint was written
-	streak int          // records in a row that could not be read
-	count  atomic.Int64 // monitors, for the figures
+	saved  time.Time // when the last checkpoint was written
+	streak int       // records in a row that could not be read
+	// For the figures, which are asked for at any time: a count of what the partition holds, and its time.
+	shown  atomic.Pointer[census]
+	judged atomic.Int64 // microseconds since 1970; 0: none
 }
 
 // New makes an Evaluator; it does nothing until the log assigns it partitions.
@@ -97,7 +99,7 @@ func (e *Evaluator) Assigned(ctx context.Context, n int) (int64, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	o := &owned{partition: p, saved: e.o.Clock()}
-	o.count.Store(int64(len(p.monitors)))
+	o.show()
 	e.partitions[n] = o
 	return p.next, nil
 }
@@ -126,7 +128,7 @@ func (e *Evaluator) Batch(ctx context.Context, n int, recs []record.Entry, _ boo
 		p.streak = 0
 	}
 	e.metrics.records.Add(float64(len(recs)))
-	e.metrics.observe(n, p.clock.Judged())
+	p.observe()
 	now := e.o.Clock()
 	wait := e.o.CheckpointInterval
 	if !p.changed() {
@@ -136,17 +138,6 @@ func (e *Evaluator) Batch(ctx context.Context, n int, recs []record.Entry, _ boo
 		return nil
 	}
 	return e.save(ctx, n, p)
-}
-
-// monitorCount is how many monitors the partitions of this process hold.
-func (e *Evaluator) monitorCount() float64 {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	var n int64
-	for _, p := range e.partitions {
-		n += p.count.Load()
-	}
-	return float64(n)
 }
 
 func (e *Evaluator) owned(n int) *owned {
@@ -162,7 +153,7 @@ func (e *Evaluator) save(ctx context.Context, n int, p *owned) error {
 		return fmt.Errorf("evaluator: checkpoint of partition %d at offset %d: %w", n, c.Next, err)
 	}
 	p.done()
-	p.count.Store(int64(len(p.monitors)))
+	p.show()
 	p.saved = e.o.Clock()
 	e.metrics.saved(c, p.saved.Sub(began))
 	e.report(c)

@@ -1,7 +1,6 @@
 package evaluator
 
 import (
-	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -17,7 +16,6 @@ type metrics struct {
 	checkpoints prometheus.Histogram
 	transitions *prometheus.CounterVec
 	incidents   *prometheus.CounterVec
-	judged      *prometheus.GaugeVec
 }
 
 func newMetrics(r prometheus.Registerer, e *Evaluator) *metrics {
@@ -42,25 +40,16 @@ func newMetrics(r prometheus.Registerer, e *Evaluator) *metrics {
 		incidents: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "tokiflow_evaluator_incidents_total", Help: "Incidents opened and resolved.",
 		}, []string{"kind", "change"}),
-		judged: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "tokiflow_evaluator_judged_timestamp_seconds",
-			Help: "Time up to which deadlines of a partition have been judged. If it falls behind, alarms are delayed.",
-		},
-			[]string{"partition"}),
 	}
-	monitors := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "tokiflow_evaluator_monitors", Help: "Monitors in the partitions this process judges.",
-	}, e.monitorCount)
+	for k := range kindCount {
+		for _, change := range []string{"opened", "resolved"} {
+			m.incidents.WithLabelValues(string(kinds()[k]), change) // so that the first one counts in a rate
+		}
+	}
 	if r != nil {
-		r.MustRegister(m.records, m.malformed, m.unjudged, m.checkpoints, m.transitions, m.incidents, m.judged, monitors)
+		r.MustRegister(m.records, m.malformed, m.unjudged, m.checkpoints, m.transitions, m.incidents, newHoldings(e))
 	}
 	return m
-}
-
-func (m *metrics) observe(partition int, judged time.Time) {
-	if !judged.IsZero() {
-		m.judged.WithLabelValues(strconv.Itoa(partition)).Set(float64(judged.UnixMicro()) / 1e6)
-	}
 }
 
 func (m *metrics) saved(c checkpoint.Commit, took time.Duration) {

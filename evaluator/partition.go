@@ -28,6 +28,7 @@ type partition struct {
 	monitors map[uuid.UUID]*entry
 	timers   timers
 	compiler compiler
+	census   census
 
 	next    int64 // offset behind the last record applied
 	dirty   []*entry
@@ -66,6 +67,7 @@ func newPartition(snap checkpoint.Snapshot) (*partition, []error) {
 		}
 		e := &entry{Ref: checkpoint.Ref{Org: m.Org, Monitor: m.ID}, rules: rules, state: m.State}
 		p.monitors[m.ID] = e
+		p.census.count(&e.state, 1)
 		p.timers.set(e, e.state.Timer())
 	}
 	return p, faults
@@ -186,6 +188,10 @@ func took(s *monitor.State, at time.Time) time.Time {
 func (p *partition) step(e *entry, ev monitor.Event) {
 	ev.Gaps = p.gaps
 	state, out := monitor.Next(e.Monitor, e.rules, e.state, ev)
+	p.census.count(&e.state, -1)
+	if !out.Deleted {
+		p.census.count(&state, 1)
+	}
 	e.state = state
 	for _, r := range out.Runs {
 		p.pending.Runs = append(p.pending.Runs, checkpoint.Run{Ref: e.Ref, Run: r})

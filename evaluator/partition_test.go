@@ -128,6 +128,13 @@ func replay(t *testing.T, log []record.Entry, cut func(i int) bool) outcome {
 		}
 	}
 	save()
+	var counted census
+	for _, s := range out.States {
+		counted.count(&s, 1)
+	}
+	if p.census != counted {
+		t.Errorf("%+v is kept up, %+v there are", p.census, counted)
+	}
 	// Each monitor's are in order; between monitors there is none.
 	slices.SortStableFunc(out.Runs, func(a, b checkpoint.Run) int { return byMonitor(a.Ref, b.Ref) })
 	slices.SortStableFunc(out.Transitions, func(a, b checkpoint.Transition) int { return byMonitor(a.Ref, b.Ref) })
