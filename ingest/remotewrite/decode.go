@@ -43,6 +43,7 @@ type batch struct {
 	created   int // timestamps of creation, ignored
 	refused   refusals
 
+	read  int                                      // series begun
 	begun struct{ labels, floats, histograms int } // where the series that is being read begins in the slabs
 	over  bool                                     // it has more labels than were kept
 }
@@ -62,7 +63,7 @@ func (b *batch) reset() {
 	}
 }
 
-// samples is the number of floats, and histograms the number of the others.
+// count is how much was kept: floats, and histograms.
 func (b *batch) count() (samples, histograms int) {
 	for i := range b.series {
 		samples += len(b.series[i].Floats)
@@ -73,7 +74,7 @@ func (b *batch) count() (samples, histograms int) {
 
 // begin starts a series.
 func (b *batch) begin() error {
-	if len(b.series) >= maxSeries {
+	if b.read++; b.read > maxSeries {
 		return tooMuchError{"series", maxSeries}
 	}
 	b.begun.labels, b.begun.floats, b.begun.histograms = len(b.labels), len(b.floats), len(b.histograms)
