@@ -2,13 +2,14 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
-	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/tokiflow/tokiflow/infra/eventlog"
 	"github.com/tokiflow/tokiflow/infra/eventlog/disklog"
 	"github.com/tokiflow/tokiflow/infra/pg"
 )
@@ -39,23 +40,37 @@ func (a *App) openLog(ctx context.Context) error {
 	return nil
 }
 
-const upkeepInterval = time.Minute
+// How often the log is trimmed, and how often the figures are taken.
+const (
+	trimEvery    = 4 // rounds
+	figuresEvery = 15 * time.Second
+)
 
-// upkeep lets go of records that every consumer has read, and shows how far each is behind.
+// tended is a log with the consumers that must have read a record before it may go.
+type tended struct {
+	log       eventlog.Log
+	consumers []string
+}
+
+func (a *App) logs() []tended {
+	return []tended{{a.eventlog, []string{consumerWriter, consumerEvaluator}}}
+}
+
+// upkeep lets go of records that every consumer has read, and takes the figures that are the installation's.
 func (a *App) upkeep(ctx context.Context) error {
-	lag := prometheus.NewGaugeVec(prometheus.GaugeOpts{
-		Name: "tokiflow_log_unread_records",
-		Help: "Records that the slowest consumer of a partition has not dealt with. If it keeps growing, the database is too slow.",
-	}, []string{"partition"})
-	a.registry.MustRegister(lag)
-	t := time.NewTicker(upkeepInterval)
+	f := newFigures(a.registry)
+	t := time.NewTicker(figuresEvery)
 	defer t.Stop()
-	for {
-		for n := range a.eventlog.Partitions() {
-			if err := a.trim(ctx, n, lag); err != nil && ctx.Err() == nil {
-				a.log.Warn("upkeep of the log", "partition", n, "error", err)
-			}
+	failing := false
+	for round := 0; ; round++ {
+		err := a.takeFigures(ctx, f)
+		if round%trimEvery == 0 {
+			err = errors.Join(err, a.trim(ctx))
 		}
+		if err != nil && ctx.Err() == nil && !failing {
+			a.log.Warn("upkeep of the log failed, trying again", "every", figuresEvery, "error", err)
+		}
+		failing = err != nil
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -64,17 +79,19 @@ func (a *App) upkeep(ctx context.Context) error {
 	}
 }
 
-func (a *App) trim(ctx context.Context, n int, lag *prometheus.GaugeVec) error {
-	lowest, known, err := pg.CommittedMin(ctx, a.pool, a.eventlog.ID(), n, consumerWriter, consumerEvaluator)
-	if err != nil || !known {
-		return err
+// trim lets go of what every consumer has read.
+func (a *App) trim(ctx context.Context) error {
+	var errs []error
+	for _, l := range a.logs() {
+		for n := range l.log.Partitions() {
+			lowest, known, err := pg.CommittedMin(ctx, a.pool, l.log.ID(), n, l.consumers...)
+			if err == nil && known {
+				err = l.log.Trim(ctx, n, lowest)
+			}
+			errs = append(errs, err)
+		}
 	}
-	end, err := a.eventlog.End(ctx, n)
-	if err != nil {
-		return err
-	}
-	lag.WithLabelValues(strconv.Itoa(n)).Set(float64(max(0, end-lowest)))
-	return a.eventlog.Trim(ctx, n, lowest)
+	return errors.Join(errs...)
 }
 
 // appendMetrics are the figures of durable writes.

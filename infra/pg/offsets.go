@@ -84,3 +84,26 @@ func CommittedMin(ctx context.Context, db Querier, logID string, partition int, 
 	}
 	return *lowest, true, nil
 }
+
+// ConsumerOffset is how far a consumer is in a partition.
+type ConsumerOffset struct {
+	Consumer  string
+	Partition int
+	Next      int64
+}
+
+// CommittedAll returns how far every consumer of a log is that has ever acquired one of its first partitions, as many as
+// there are.
+func CommittedAll(ctx context.Context, pool *Pool, logID string, partitions int) ([]ConsumerOffset, error) {
+	rows, err := pool.Query(ctx, `
+		select consumer, partition, next_offset from log_offsets where log_id = $1 and partition < $2
+		order by consumer, partition`, logID, partitions)
+	if err != nil {
+		return nil, fmt.Errorf("read the committed offsets of all consumers: %w", err)
+	}
+	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[ConsumerOffset])
+	if err != nil {
+		return nil, fmt.Errorf("read the committed offsets of all consumers: %w", err)
+	}
+	return list, nil
+}

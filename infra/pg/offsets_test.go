@@ -137,3 +137,27 @@ func TestCommittedMin(t *testing.T) {
 	f(4, true, "tsdb", "evaluator")
 	f(0, false, "tsdb", "evaluator", "export")
 }
+
+func TestCommittedAll(t *testing.T) {
+	t.Parallel()
+	pool, ctx := pgtest.New(t), t.Context()
+	for _, at := range []pg.ConsumerOffset{{"tsdb", 1, 5}, {"evaluator", 0, 3}, {"tsdb", 0, 9}, {"tsdb", 2, 1}} {
+		p, err := pg.Acquire(ctx, pool, "log", at.Consumer, at.Partition)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := commit(t, pool, p, at.Next, `{}`); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := pg.Acquire(ctx, pool, "another log", "tsdb", 0); err != nil {
+		t.Fatal(err)
+	}
+	got, err := pg.CommittedAll(ctx, pool, "log", 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff([]pg.ConsumerOffset{{"evaluator", 0, 3}, {"tsdb", 0, 9}, {"tsdb", 1, 5}}, got); d != "" {
+		t.Errorf("(-want +got)\n%s", d)
+	}
+}
