@@ -66,36 +66,33 @@ func (e *Exporter) answer(fl *fleet, sel *selection, f format, enc encoding, now
 	return a.body, nil
 }
 
-// parts are the families' parts of the blocks, block by block in each family. What is not kept is written by several at once.
+// parts are the families' parts of the blocks, block by block in each family. What is not kept is written by several at once,
+// each a block after the other in all families, so that its monitors are fetched from memory once.
 func (a *answer) parts(sel *selection) ([]*chunk, error) {
-	all := make([]*chunk, len(a.e.layout.families)*len(a.blocks))
-	var missing []int
-	for i := range all {
-		family, k := i/len(a.blocks), i%len(a.blocks)
-		if !sel.family(family) || a.chosen[k] == 0 {
-			continue
-		}
-		if c := a.keep(family, k).Load(); c != nil && c.holes == nil && a.chosen[k] == a.blocks[k].whole() {
-			all[i] = c
-			continue
-		}
-		missing = append(missing, i)
-	}
 	var (
+		all   = make([]*chunk, len(a.e.layout.families)*len(a.blocks))
 		next  atomic.Int64
 		work  errgroup.Group
-		hands = min(runtime.GOMAXPROCS(0), 1+len(missing)/64)
+		hands = min(runtime.GOMAXPROCS(0), 1+len(a.blocks)/8)
 	)
 	for range hands {
 		work.Go(func() error {
 			p := a.e.pens.get()
 			defer a.e.pens.put(p)
-			for n := int(next.Add(1)) - 1; n < len(missing); n = int(next.Add(1)) - 1 {
-				c, err := a.block(p, missing[n]/len(a.blocks), missing[n]%len(a.blocks))
-				if err != nil {
-					return err
+			for k := int(next.Add(1)) - 1; k < len(a.blocks); k = int(next.Add(1)) - 1 {
+				if a.chosen[k] == 0 {
+					continue
 				}
-				all[missing[n]] = c
+				for i := range a.e.layout.families {
+					if !sel.family(i) {
+						continue
+					}
+					c, err := a.block(p, i, k)
+					if err != nil {
+						return err
+					}
+					all[i*len(a.blocks)+k] = c
+				}
 			}
 			return nil
 		})
@@ -108,12 +105,15 @@ func (a *answer) keep(family, block int) *atomic.Pointer[chunk] {
 	return &a.blocks[block].kept[viewOf(a.f, a.enc)*len(a.e.layout.families)+family]
 }
 
-// block writes the family's part of a block, and keeps it if it has all of the block's monitors.
+// block is the family's part of a block: as it is kept, or written now, and kept if it has all of the block's monitors.
 func (a *answer) block(p *pen, family, k int) (*chunk, error) {
 	b, chosen := a.blocks[k], a.chosen[k]
 	whole := chosen == b.whole()
 	if whole {
-		if c := a.keep(family, k).Load(); c != nil {
+		switch c := a.keep(family, k).Load(); {
+		case c != nil && c.holes == nil:
+			return c, nil
+		case c != nil:
 			return a.filled(p, c.fixed, c.holes, c.series)
 		}
 	}
