@@ -61,6 +61,7 @@ type Store interface {
 	MonitorReader
 	MonitorWriter
 	Incidents
+	Rules
 }
 
 // PingReader reads pings. A history.Key that it did not make is a fault of code invalid.
@@ -101,6 +102,7 @@ type Options struct {
 	Store     Store
 	History   History
 	Publisher Publisher
+	Rules     RuleFormat       // nil: rules can be neither written nor read as YAML
 	Clock     func() time.Time // nil: time.Now
 	Logger    *slog.Logger     // nil: none
 	BaseURL   string           // under which clients reach this server, as https://tokiflow.example.com
@@ -120,13 +122,14 @@ type API struct {
 	version     string
 	resolveWait time.Duration
 	keys        *auth.Keys
+	ruleFormat  RuleFormat
 }
 
 // New makes an API.
 func New(o Options) *API {
 	a := &API{
 		store: o.Store, history: o.History, publisher: o.Publisher, now: o.Clock, log: o.Logger,
-		baseURL: strings.TrimRight(o.BaseURL, "/"), version: o.Version, resolveWait: o.ResolveWait,
+		baseURL: strings.TrimRight(o.BaseURL, "/"), version: o.Version, resolveWait: o.ResolveWait, ruleFormat: o.Rules,
 	}
 	if a.now == nil {
 		a.now = time.Now
@@ -187,6 +190,7 @@ func (a *API) describe(adapter huma.Adapter) huma.API {
 	a.incidentOperations(h)
 	a.scheduleOperations(h)
 	a.organisationOperations(h)
+	a.ruleOperations(h)
 	describeBatch(h)
 	return h
 }

@@ -64,6 +64,9 @@ func TestEveryOperationStaysInItsOrganisation(t *testing.T) {
 	before := s.snapshot()
 	theirs, _, theirPing := s.everything(s.b)
 	for _, c := range calls(t) {
+		if c.id == "put-rule-group" {
+			continue // makes one's own of that name: TestRulesStayInTheirOrganisation
+		}
 		path, body := c.at(monitor, inc, ping)
 		if strings.Contains(c.path, "{") {
 			r := s.do(s.b.all, c.method, path, body).want(http.StatusNotFound)

@@ -26,6 +26,7 @@ import (
 	"github.com/tokiflow/tokiflow/core/tenant"
 	"github.com/tokiflow/tokiflow/infra/pg/pgtest"
 	"github.com/tokiflow/tokiflow/infra/store"
+	"github.com/tokiflow/tokiflow/rules"
 	"github.com/tokiflow/tokiflow/tsdb"
 )
 
@@ -63,7 +64,7 @@ func newBundle(t *testing.T, change ...func(*api.Options)) *bundle {
 	s.a, s.b = s.organisation("one"), s.organisation("two")
 
 	o := api.Options{
-		Store: s.store, History: s.history, Publisher: s.log, BaseURL: baseURL + "/", Version: "test",
+		Store: s.store, History: s.history, Publisher: s.log, Rules: rules.NewFormat(false), BaseURL: baseURL + "/", Version: "test",
 		Logger:      slog.New(slog.NewTextHandler(&lockedWriter{w: s.out}, nil)),
 		ResolveWait: 20 * time.Second,
 	}

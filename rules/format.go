@@ -51,7 +51,7 @@ func (f *Format) ParseFileLoosely(content []byte) ([]rule.Group, []error) {
 
 func (f *Format) parseFile(content []byte, loosely bool) (groups []rule.Group, errs []error) {
 	defer notPanicking(&errs)
-	if err := oneDocument(content); err != nil {
+	if _, err := oneDocument(content); err != nil {
 		return nil, []error{err}
 	}
 	parsed, errs := rulefmt.Parse(content, loosely, model.UTF8Validation, f.parser, slog.New(slog.DiscardHandler))
@@ -145,37 +145,44 @@ func valuesOf(maps ...map[string]string) []string {
 }
 
 func decodeGroup(content []byte) (d groupDocument, err error) {
-	if err := oneDocument(content); err != nil {
+	root, err := oneDocument(content)
+	if err != nil {
 		return d, err
 	}
-	var file struct {
-		Groups *yaml.Node `yaml:"groups"`
+	if root == nil || root.Kind == yaml.ScalarNode && root.Tag == "!!null" {
+		return d, errors.New("the group is empty")
 	}
-	if err := yaml.Unmarshal(content, &file); err == nil && file.Groups != nil {
-		return d, fmt.Errorf("%d:%d: this is a rule file: send one element of its list groups", file.Groups.Line, file.Groups.Column)
+	for i := 0; root.Kind == yaml.MappingNode && i+1 < len(root.Content); i += 2 {
+		if key := root.Content[i]; key.Value == "groups" {
+			return d, fmt.Errorf("%d:%d: this is a rule file: send one element of its list groups", key.Line, key.Column)
+		}
 	}
 	decoder := yaml.NewDecoder(bytes.NewReader(content))
 	decoder.KnownFields(true)
 	if err := decoder.Decode(&d.plain); err != nil {
-		if errors.Is(err, io.EOF) {
-			return d, errors.New("the group is empty")
-		}
 		return d, err
 	}
 	return d, yaml.Unmarshal(content, &d.placed)
 }
 
-// oneDocument refuses YAML of several documents: Prometheus reads the first and passes over the rest.
-func oneDocument(content []byte) error {
+// oneDocument returns the root of a YAML document, nil where there is none. It refuses several documents: Prometheus reads the first
+// and passes over the rest.
+func oneDocument(content []byte) (*yaml.Node, error) {
 	decoder := yaml.NewDecoder(bytes.NewReader(content))
 	var first, second yaml.Node
 	if err := decoder.Decode(&first); err != nil {
-		return nil //nolint:nilerr // empty, or wrong in a way that is told better by the next who reads it
+		if errors.Is(err, io.EOF) {
+			return nil, nil
+		}
+		return nil, err
 	}
 	if err := decoder.Decode(&second); err == nil {
-		return fmt.Errorf("%d:%d: there is a second YAML document: only one is read", second.Line, second.Column)
+		return nil, fmt.Errorf("%d:%d: there is a second YAML document: only one is read", second.Line, second.Column)
 	}
-	return nil
+	if len(first.Content) == 0 {
+		return nil, nil
+	}
+	return first.Content[0], nil
 }
 
 // check is rulefmt's validation of one group.
