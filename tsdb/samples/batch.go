@@ -135,11 +135,7 @@ const dayMillis = 24 * 60 * 60 * 1000
 
 // day is the number of a time's day since 1970 UTC.
 func day(ms int64) int32 {
-	d := ms / dayMillis
-	if ms%dayMillis < 0 {
-		d--
-	}
-	return int32(d)
+	return int32(min(max(floorDiv(ms, dayMillis), math.MinInt32), math.MaxInt32))
 }
 
 func (b *batch) addSeries(org tenant.OrgID, s *series.Series, first, last int64) {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/tokiflow/tokiflow/core/series"
 	"github.com/tokiflow/tokiflow/infra/pg"
+	"github.com/tokiflow/tokiflow/tsdb/pgcopy"
 )
 
 const copySamples = `copy samples (series_id, at, value, histogram) from stdin (format binary)`
@@ -85,15 +86,24 @@ func (b *batch) copyRows(ctx context.Context, tx pgx.Tx) (int64, error) {
 	if n == 0 {
 		return 0, nil
 	}
-	tag, err := tx.Conn().PgConn().CopyFrom(ctx, bytes.NewReader(b.rows.End()), copySamples)
-	if err != nil {
-		return 0, fmt.Errorf("copy %d samples: %w", n, err)
-	}
-	if tag.RowsAffected() != n {
-		return 0, fmt.Errorf("copy %d samples: %d were taken", n, tag.RowsAffected())
+	if err := copyInto(ctx, tx, copySamples, &b.rows); err != nil {
+		return 0, err
 	}
 	b.rows.Begin()
 	return n, nil
+}
+
+// copyInto copies all of the rows, or it is an error.
+func copyInto(ctx context.Context, tx pgx.Tx, sql string, rows *pgcopy.Rows) error {
+	n := rows.Len()
+	tag, err := tx.Conn().PgConn().CopyFrom(ctx, bytes.NewReader(rows.End()), sql)
+	if err != nil {
+		return fmt.Errorf("copy %d rows: %w", n, err)
+	}
+	if tag.RowsAffected() != int64(n) {
+		return fmt.Errorf("copy %d rows: %d were taken", n, tag.RowsAffected())
+	}
+	return nil
 }
 
 // insertLate inserts samples of instants that may be there already, in this batch too. It returns how many were not.

@@ -84,21 +84,25 @@ func (s *Store) readRows(ctx context.Context, r *reading, ids []int64) error {
 		if err := r.take(1); err != nil {
 			return err
 		}
-		micros := int64(binary.BigEndian.Uint64(v[1])) + pgcopy.Epoch
-		at := micros / 1000
-		if micros%1000 < 0 {
-			at--
-		}
-		var histogram []byte
-		if v[3] != nil {
-			histogram = slices.Clone(v[3])
-		}
-		x.points.add(at, math.Float64frombits(binary.BigEndian.Uint64(v[2])), histogram)
+		x.points.add(millisOf(v[1]), math.Float64frombits(binary.BigEndian.Uint64(v[2])), slices.Clone(v[3]))
 	}
 	if err := rows.Err(); err != nil {
 		return fmt.Errorf("read samples: %w", err)
 	}
 	return nil
+}
+
+// millisOf reads a timestamptz of PostgreSQL's binary format as milliseconds since 1970.
+func millisOf(b []byte) int64 {
+	return floorDiv(int64(binary.BigEndian.Uint64(b))+pgcopy.Epoch, 1000)
+}
+
+func floorDiv(a, b int64) int64 {
+	q := a / b
+	if a%b < 0 {
+		q--
+	}
+	return q
 }
 
 func (s *Store) readPacked(ctx context.Context, r *reading, ids []int64) error {

@@ -2,15 +2,19 @@ package samples_test
 
 import (
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/tokiflow/tokiflow/core/record"
 	"github.com/tokiflow/tokiflow/core/series"
 	"github.com/tokiflow/tokiflow/infra/pg/pgtest"
+	"github.com/tokiflow/tokiflow/tsdb/samples"
 )
 
 // scraper makes records as Prometheus' remote write sends them: 10,000 series, each with a sample every 15 s, in requests of
@@ -62,7 +66,7 @@ func (s *scraper) record() []byte {
 
 // BenchmarkWriter writes 10,000 series from 1 and from 2 partitions at once. One op is one sample.
 func BenchmarkWriter(b *testing.B) {
-	for _, level := range []string{"plain", "apache", "community"} {
+	for _, level := range []string{"plain", "community"} {
 		for _, partitions := range []int{1, 2} {
 			b.Run(fmt.Sprintf("%s/partitions=%d", level, partitions), func(b *testing.B) { benchmarkWriter(b, level, partitions) })
 		}
@@ -108,19 +112,114 @@ func benchmarkWriter(b *testing.B, level string, partitions int) {
 	}
 	b.StopTimer()
 	b.ReportMetric(float64(total)/b.Elapsed().Seconds(), "samples/s")
-	b.ReportMetric(bytesPerSample(b, pool), "B/sample")
+	b.ReportMetric(bytesPerSample(b, pool, total), "B/sample")
 }
 
-// bytesPerSample is what samples and their indexes take on disk.
-func bytesPerSample(b testing.TB, pool *pgxpool.Pool) float64 {
+// bytesPerSample is what n samples and their indexes take on disk.
+func bytesPerSample(b testing.TB, pool *pgxpool.Pool, n int) float64 {
 	b.Helper()
-	var size, n float64
-	err := pool.QueryRow(ctxFor(b), `
-		select case when tokiflow_level() = 'plain' then pg_total_relation_size('samples')
-		       else (select sum(pg_total_relation_size(inhrelid)) from pg_inherits where inhparent = 'samples'::regclass) end
-		       + pg_total_relation_size('samples_packed'), (select count(*) from samples)`).Scan(&size, &n)
-	if err != nil {
-		b.Fatal(err)
+	size := count(b, pool, `select pg_total_relation_size('samples_packed') + pg_total_relation_size('samples')`)
+	if count(b, pool, `select count(*) from pg_extension where extname = 'timescaledb'`) == 1 {
+		size = count(b, pool, `select hypertable_size('samples')`)
 	}
-	return size / n
+	return float64(size) / float64(n)
+}
+
+// BenchmarkDisk writes 1,000 series of one day and says what a sample takes: as rows, and packed or compressed; and how long it takes
+// to read 100 and 1,000 series of an hour and of the day, from both.
+func BenchmarkDisk(b *testing.B) {
+	for _, level := range []string{"plain", "community"} {
+		b.Run(level, func(b *testing.B) {
+			pool := pgtest.On(b, level)
+			w := newWriter(pool)
+			if _, err := w.Assigned(b.Context(), 0); err != nil {
+				b.Fatal(err)
+			}
+			s := newScraper(0, 1_000)
+			const total = 24 * 240
+			for n := range total {
+				if err := w.Batch(b.Context(), 0, []record.Entry{{Offset: int64(n), Value: s.record()}}, false); err != nil {
+					b.Fatal(err)
+				}
+			}
+			for ended := false; !ended; {
+				if err := w.Batch(b.Context(), 0, nil, true); err != nil {
+					b.Fatal(err)
+				}
+				ended = count(b, pool, `select count(*) from samples`) == total*1_000
+			}
+			exec(b, pool, `vacuum analyze samples`)
+			exec(b, pool, `analyze series`)
+			b.ReportMetric(bytesPerSample(b, pool, total*1_000), "B/row")
+			readAll(b, pool, s.now, "rows")
+			begun := time.Now()
+			if level == "plain" {
+				u, err := samples.NewUpkeep(pool, 0, slog.New(slog.DiscardHandler))
+				if err != nil {
+					b.Fatal(err)
+				}
+				if err := u.Once(b.Context(), s.now.Add(24*time.Hour)); err != nil {
+					b.Fatal(err)
+				}
+			} else {
+				exec(b, pool, `select compress_chunk(c) from show_chunks('samples') c`)
+			}
+			b.ReportMetric(total*1_000/time.Since(begun).Seconds(), "packed/s")
+			exec(b, pool, `vacuum full samples`)
+			exec(b, pool, `vacuum analyze samples_packed`)
+			b.ReportMetric(bytesPerSample(b, pool, total*1_000), "B/packed")
+			readAll(b, pool, s.now, "packed")
+		})
+	}
+}
+
+func readAll(b *testing.B, pool *pgxpool.Pool, end time.Time, kind string) {
+	b.Helper()
+	store := samples.NewStore(pool, samples.Options{})
+	var lines []string
+	defer func() { b.Log(strings.Join(lines, "\n")) }() // go test keeps ten logs of a benchmark
+	for _, back := range []time.Duration{5 * time.Minute, time.Hour, 24 * time.Hour} {
+		for _, c := range []struct {
+			name    string
+			matcher *labels.Matcher
+			series  int
+		}{
+			{"1", labels.MustNewMatcher(labels.MatchEqual, "instance", "host-7.example.net:9100"), 10},
+			{"100", labels.MustNewMatcher(labels.MatchEqual, "__name__", "node_metric_3_total"), 100},
+			{"1000", labels.MustNewMatcher(labels.MatchRegexp, "__name__", "node_.+"), 1000},
+		} {
+			best := time.Hour
+			for range 5 {
+				begun := time.Now()
+				q, err := store.Queryable(org(1)).Querier(end.Add(-back).UnixMilli(), end.UnixMilli())
+				if err != nil {
+					b.Fatal(err)
+				}
+				set, n := q.Select(b.Context(), true, nil, c.matcher), 0
+				for set.Next() {
+					n++
+				}
+				if set.Err() != nil || n != c.series {
+					b.Fatal(n, set.Err())
+				}
+				best = min(best, time.Since(begun))
+			}
+			lines = append(lines, fmt.Sprintf("%s: %4d series, %6v: %v", kind, c.series, back, best))
+		}
+	}
+}
+
+func exec(t testing.TB, pool *pgxpool.Pool, sql string, args ...any) {
+	t.Helper()
+	if _, err := pool.Exec(ctxFor(t), sql, args...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func count(t testing.TB, pool *pgxpool.Pool, sql string, args ...any) (n int64) {
+	t.Helper()
+	if err := pool.QueryRow(ctxFor(t), sql, args...).Scan(&n); err != nil {
+		t.Fatal(err)
+	}
+	return n
 }

@@ -1,5 +1,5 @@
--- What others write to us: series and their samples. samples is a hypertable where TimescaleDB is there, else a table. Where there
--- is no columnstore, samples.Upkeep packs finished hours into samples_packed. docs/adr/0010-samples.md says why and how small.
+-- What others write to us: series and their samples. With TimescaleDB under its own licence samples is a hypertable with a columnstore;
+-- else a table, of which samples.Upkeep packs finished hours into samples_packed. docs/adr/0010-samples.md says why and how small.
 
 -- +goose Up
 create table series (
@@ -50,26 +50,18 @@ create table series_metadata (
 -- +goose StatementBegin
 do $$
 begin
-    if tokiflow_level() <> 'plain' then
+    if tokiflow_level() = 'community' then
         perform create_hypertable('samples', by_range('at', interval '1 day'), create_default_indexes => false);
+        alter table samples set (timescaledb.enable_columnstore, timescaledb.segmentby = 'series_id', timescaledb.orderby = 'at');
+        call add_columnstore_policy('samples', after => interval '2 hours');
     else
+        -- Rows come and go within hours: dead ones must be found early, so that their room is used again.
         alter table samples set (autovacuum_vacuum_scale_factor = 0.05);
     end if;
 end
 $$;
 -- +goose StatementEnd
 create index samples_series on samples (series_id, at);
-
--- +goose StatementBegin
-do $$
-begin
-    if tokiflow_level() = 'community' then
-        alter table samples set (timescaledb.enable_columnstore, timescaledb.segmentby = 'series_id', timescaledb.orderby = 'at');
-        call add_columnstore_policy('samples', after => interval '2 hours');
-    end if;
-end
-$$;
--- +goose StatementEnd
 
 -- +goose Down
 drop table series_metadata, samples_packed, samples, series;
