@@ -95,7 +95,7 @@ func (e *Exporter) refuse(w http.ResponseWriter, r *http.Request, err error) int
 		status = http.StatusUnauthorized
 		message = fault.MessageOf(err) + ".\nPrometheus sends one with `authorization: {credentials: tkf_…}` in its scrape_config."
 	case fault.Forbidden:
-		status, message = http.StatusForbidden, fault.MessageOf(err)+".\nMake one that has it: tokiflow key create --scope metrics"
+		status, message = http.StatusForbidden, fault.MessageOf(err)+": use one that has it"
 	case fault.Unavailable:
 		w.Header().Set("Retry-After", "1")
 		status, message = http.StatusServiceUnavailable, fault.MessageOf(err)
