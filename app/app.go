@@ -22,6 +22,7 @@ import (
 	"github.com/tokiflow/tokiflow/infra/pg"
 	"github.com/tokiflow/tokiflow/infra/store"
 	"github.com/tokiflow/tokiflow/ingest"
+	"github.com/tokiflow/tokiflow/saas/auth"
 	"github.com/tokiflow/tokiflow/tsdb"
 )
 
@@ -40,6 +41,9 @@ type App struct {
 	appender  *eventlog.Appender
 	publisher *publisher
 	ingest    *ingest.Ingest
+	samples   *sampleLog
+	keys      *auth.Keys
+	routers   []router // of the parts that serve series
 
 	cleanup []cleanup // of what was made, in order of birth
 	failed  chan error
@@ -128,6 +132,9 @@ func (a *App) start(ctx context.Context) error {
 	}
 	if a.o.appends() {
 		a.makeAppender()
+	}
+	if err := a.startSeries(ctx); err != nil {
+		return err
 	}
 	if a.o.has(RoleIngest) {
 		if err := a.startIngest(ctx); err != nil {
@@ -288,6 +295,9 @@ func (a *App) routes() http.Handler {
 			BaseURL: a.o.BaseURL, Version: a.o.Version,
 		})
 		rest.Routes(r)
+	}
+	for _, part := range a.routers {
+		part.Routes(r)
 	}
 	if a.ingest != nil {
 		return a.ingest.Front(r) // a ping does not pay for the router

@@ -12,6 +12,7 @@ import (
 	"github.com/tokiflow/tokiflow/infra/eventlog"
 	"github.com/tokiflow/tokiflow/infra/eventlog/disklog"
 	"github.com/tokiflow/tokiflow/infra/pg"
+	"github.com/tokiflow/tokiflow/tsdb/samples"
 )
 
 // Names of the log's consumers, in the database and as Kafka's groups.
@@ -53,7 +54,11 @@ type tended struct {
 }
 
 func (a *App) logs() []tended {
-	return []tended{{a.eventlog, []string{consumerWriter, consumerEvaluator}}}
+	all := []tended{{a.eventlog, []string{consumerWriter, consumerEvaluator}}}
+	if a.samples != nil {
+		all = append(all, tended{a.samples.log, []string{samples.Consumer}})
+	}
+	return all
 }
 
 // upkeep lets go of records that every consumer has read, and takes the figures that are the installation's.
