@@ -62,6 +62,7 @@ type Store interface {
 	MonitorWriter
 	Incidents
 	Rules
+	Forwards
 }
 
 // PingReader reads pings. A history.Key that it did not make is a fault of code invalid.
@@ -103,6 +104,7 @@ type Options struct {
 	History   History
 	Publisher Publisher
 	Rules     RuleFormat       // nil: rules can be neither written nor read as YAML
+	Secrets   Sealer           // nil: forwards cannot be written
 	Clock     func() time.Time // nil: time.Now
 	Logger    *slog.Logger     // nil: none
 	BaseURL   string           // under which clients reach this server, as https://tokiflow.example.com
@@ -123,6 +125,7 @@ type API struct {
 	resolveWait time.Duration
 	keys        *auth.Keys
 	ruleFormat  RuleFormat
+	secrets     Sealer
 }
 
 // New makes an API.
@@ -130,6 +133,7 @@ func New(o Options) *API {
 	a := &API{
 		store: o.Store, history: o.History, publisher: o.Publisher, now: o.Clock, log: o.Logger,
 		baseURL: strings.TrimRight(o.BaseURL, "/"), version: o.Version, resolveWait: o.ResolveWait, ruleFormat: o.Rules,
+		secrets: o.Secrets,
 	}
 	if a.now == nil {
 		a.now = time.Now
@@ -191,6 +195,7 @@ func (a *API) describe(adapter huma.Adapter) huma.API {
 	a.scheduleOperations(h)
 	a.organisationOperations(h)
 	a.ruleOperations(h)
+	a.forwardOperations(h)
 	describeBatch(h)
 	return h
 }
