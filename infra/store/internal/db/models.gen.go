@@ -15,3 +15,15 @@ type Organisation struct {
 	Name      string
 	CreatedAt time.Time
 }
+
+type PushGroup struct {
+	OrgID     tenant.OrgID
+	Key       []byte
+	Labels    []byte
+	Body      []byte
+	TtlMs     int64
+	PushedAt  *time.Time
+	FailedAt  *time.Time
+	ExpiresAt *time.Time
+	LastAt    time.Time
+}
