@@ -57,6 +57,9 @@ const (
 func (e *expectation) replay(b *Builder, rows *Rows, last time.Time) []change {
 	*e = expectation{b: b, rows: rows, steps: e.steps[:0], changes: e.changes[:0], open: e.open[:0]}
 	e.collect(last)
+	if s := rows.State; len(rows.Transitions) == 0 && s != nil && !s.Since.After(last) {
+		e.status, e.since = s.Status, s.Since
+	}
 	for i := range rows.Versions { // nothing precedes the first
 		if c := rows.Versions[i].Config; c != nil {
 			e.rules = b.rules(c)
