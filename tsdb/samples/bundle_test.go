@@ -1,6 +1,7 @@
 package samples_test
 
 import (
+	"bytes"
 	"context"
 	"log/slog"
 	"testing"
@@ -90,4 +91,10 @@ func ctxFor(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	t.Cleanup(cancel)
 	return ctx
+}
+
+// logBuffer is a logger and what it wrote.
+func logBuffer() (*slog.Logger, *bytes.Buffer) {
+	var b bytes.Buffer
+	return slog.New(slog.NewTextHandler(&b, nil)), &b
 }

@@ -1,0 +1,443 @@
+package samples_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/prometheus/model/histogram"
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/prompb"
+	"github.com/prometheus/prometheus/storage"
+	"github.com/prometheus/prometheus/tsdb/chunkenc"
+
+	"github.com/tokiflow/tokiflow/core/series"
+	"github.com/tokiflow/tokiflow/core/tenant"
+	"github.com/tokiflow/tokiflow/infra/pg/pgtest"
+	"github.com/tokiflow/tokiflow/tsdb/samples"
+)
+
+func is(name, value string) *labels.Matcher {
+	return labels.MustNewMatcher(labels.MatchEqual, name, value)
+}
+func not(name, value string) *labels.Matcher {
+	return labels.MustNewMatcher(labels.MatchNotEqual, name, value)
+}
+func like(name, value string) *labels.Matcher {
+	return labels.MustNewMatcher(labels.MatchRegexp, name, value)
+}
+func unlike(name, value string) *labels.Matcher {
+	return labels.MustNewMatcher(labels.MatchNotRegexp, name, value)
+}
+
+// query is one call of Select; its answer is a line for each series.
+type query struct {
+	from, to float64 // seconds from base
+	hints    *storage.SelectHints
+	matchers []*labels.Matcher
+}
+
+func (q query) run(t testing.TB, store *samples.Store, org tenant.OrgID) ([]string, error) {
+	t.Helper()
+	querier, err := store.Queryable(org).Querier(int64(step(q.from)), int64(step(q.to)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = querier.Close() }()
+	set := querier.Select(ctxFor(t), true, q.hints, q.matchers...)
+	var lines []string
+	var it chunkenc.Iterator
+	for set.Next() {
+		s := set.At()
+		line := s.Labels().String()
+		it = s.Iterator(it)
+		for kind := it.Next(); kind != chunkenc.ValNone; kind = it.Next() {
+			line += fmt.Sprintf(" %v=", (float64(it.AtT())-base())/1000)
+			switch kind {
+			case chunkenc.ValFloat:
+				_, v := it.At()
+				if math.Float64bits(v) == stale {
+					line += "stale"
+				} else {
+					line += fmt.Sprint(v)
+				}
+			default:
+				_, h := it.AtFloatHistogram(nil)
+				line += h.String()
+			}
+		}
+		if it.Err() != nil {
+			t.Fatal(it.Err())
+		}
+		lines = append(lines, line)
+	}
+	return lines, set.Err()
+}
+
+func check(t *testing.T, store *samples.Store, org tenant.OrgID, q query, want ...string) {
+	t.Helper()
+	got, err := q.run(t, store, org)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("%v from %v to %v:\n%s", q.matchers, q.from, q.to, d)
+	}
+}
+
+// eachLayout runs f with what was written as rows, and packed or compressed.
+func eachLayout(t *testing.T, l *topic, f func(t *testing.T, pool *pgxpool.Pool)) {
+	t.Helper()
+	pgtest.Each(t, func(t *testing.T, pool *pgxpool.Pool) {
+		feed(t, newWriter(pool), l)
+		t.Run("rows", func(t *testing.T) { f(t, pool) })
+		settle(t, pool, l.now.Add(24*time.Hour))
+		t.Run("packed", func(t *testing.T) { f(t, pool) })
+	})
+}
+
+// settle packs or compresses everything, as upkeep and policies will have done at that time.
+func settle(t *testing.T, pool *pgxpool.Pool, now time.Time) {
+	t.Helper()
+	var level string
+	if err := pool.QueryRow(ctxFor(t), `select tokiflow_level()`).Scan(&level); err != nil {
+		t.Fatal(err)
+	}
+	if level == "community" {
+		exec(t, pool, `select compress_chunk(c) from show_chunks('samples') c`)
+		return
+	}
+	u, err := samples.NewUpkeep(pool, 0, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := u.Once(ctxFor(t), now); err != nil {
+		t.Fatal(err)
+	}
+	if n := count(t, pool, `select count(*) from samples`); n != 0 {
+		t.Errorf("%d rows are not packed", n)
+	}
+}
+
+func TestSelect(t *testing.T) {
+	t.Parallel()
+	l := newTopic()
+	l.samples(org(1), up("a", step(0), 1, step(15), 2, step(30), math.Float64frombits(stale), step(7200), 5),
+		up("b", step(15), 4), up("ü'\"\\\n{}", step(15), 6),
+		series.Series{Labels: labelled("__name__", "down", "host", "a", "zone", "x"), Floats: floats(step(15), 7)},
+		series.Series{Labels: labelled("host", "nameless"), Floats: floats(step(15), 8)})
+	l.samples(org(1), up("a", step(5), 1.5)) // late
+	l.samples(org(2), up("a", step(15), 99), up("other", step(15), 99))
+	const unicode = `{__name__="up", host="ü'\"\\\n{}"} 15=6`
+	eachLayout(t, l, func(t *testing.T, pool *pgxpool.Pool) {
+		store := samples.NewStore(pool, samples.Options{})
+		f := func(matchers []*labels.Matcher, want ...string) {
+			t.Helper()
+			check(t, store, org(1), query{15, 15, nil, matchers}, want...)
+		}
+		a, b, down, nameless := `{__name__="up", host="a"} 15=2`, `{__name__="up", host="b"} 15=4`,
+			`{__name__="down", host="a", zone="x"} 15=7`, `{host="nameless"} 15=8`
+		m := func(m ...*labels.Matcher) []*labels.Matcher { return m }
+		f(m(is("__name__", "up")), a, b, unicode)
+		f(m(is("__name__", "up"), is("host", "a")), a)
+		f(m(is("host", "a")), down, a)
+		f(m(is("host", "a"), is("host", "b")))
+		f(m(is("host", "a"), is("host", "a"), is("zone", "")), a)
+		f(m(is("host", "ü'\"\\\n{}")), unicode)
+		f(m(is("zone", "")), a, b, unicode, nameless)
+		f(m(not("zone", "")), down)
+		f(m(is("zone", "y")))
+		f(m(is("__name__", "")), nameless)
+		f(m(like("__name__", "up|down|x"), not("host", "b")), down, a, unicode)
+		f(m(like("__name__", "|up"), like("host", "b|nameless")), b, nameless)
+		f(m(like("__name__", "d.+")), down)
+		f(m(like("host", "[ab]")), down, a, b)
+		f(m(unlike("host", "[ab]")), unicode, nameless)
+		f(m(like("zone", ".*"), like("host", "a")), down, a)
+		f(m(like("zone", ".+")), down)
+		f(m(unlike("zone", ".+"), is("__name__", "up"), not("host", "a")), b, unicode)
+		f(m(like("__name__", "(?i)UP"), is("host", "a")), a)
+		// Hostile ones: nothing but what matches, and nothing of another organisation.
+		f(m(is("host", "a' or org_id <> org_id or '1'='1")))
+		f(m(is("org_id", org(2).String())))
+		f(m(is("host", "other")))
+		f(m(is("host", "a\x00"), is("__name__", "up")))
+		f(m(is("__name__", "up\xff")))
+		f(m(not("__name__", "\x00"), is("host", "b")), b)
+		f(m(is("", "a")))
+		f(m(is("a\"}'::jsonb", "a")))
+		f(nil, down, a, b, unicode, nameless)
+		check(t, store, org(2), query{0, 99, nil, m(like("host", ".*"))}, `{__name__="up", host="a"} 15=99`, `{__name__="up", host="other"} 15=99`)
+		check(t, store, org(3), query{0, 99, nil, nil})
+
+		one := m(is("__name__", "up"), is("host", "a"))
+		g := func(from, to float64, hints *storage.SelectHints, want ...string) {
+			t.Helper()
+			check(t, store, org(1), query{from, to, hints, one}, want...)
+		}
+		g(0, 7200, nil, `{__name__="up", host="a"} 0=1 5=1.5 15=2 30=stale 7200=5`)
+		g(0.001, 7199.999, nil, `{__name__="up", host="a"} 5=1.5 15=2 30=stale`)
+		g(30, 30, nil, `{__name__="up", host="a"} 30=stale`)
+		g(31, 7199, nil)
+		g(7200, 0, nil)
+		g(0, 7200, &storage.SelectHints{Start: int64(step(5)), End: int64(step(15))}, `{__name__="up", host="a"} 5=1.5 15=2`)
+		g(10, 20, &storage.SelectHints{Start: int64(step(0)), End: int64(step(99))}, `{__name__="up", host="a"} 15=2`)
+		g(10, 20, &storage.SelectHints{DisableTrimming: true}, `{__name__="up", host="a"} 15=2`)
+		g(31, 7199, &storage.SelectHints{Start: int64(step(31)), End: int64(step(7199)), Func: "series"}, `{__name__="up", host="a"}`)
+		check(t, store, org(1), query{-1e15, 1e15, nil, one}, `{__name__="up", host="a"} 0=1 5=1.5 15=2 30=stale 7200=5`)
+	})
+}
+
+func TestSelectLimits(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.New(t)
+	l := newTopic()
+	l.samples(org(1), up("a", step(0), 1, step(1), 1), up("b", step(0), 1), up("c", step(0), 1))
+	feed(t, newWriter(pool), l)
+	all := []*labels.Matcher{is("__name__", "up")}
+	f := func(o samples.Options, hints *storage.SelectHints, want int, limited bool) {
+		t.Helper()
+		got, err := query{0, 10, hints, all}.run(t, samples.NewStore(pool, o), org(1))
+		if errors.Is(err, samples.ErrLimit) != limited || err != nil && !limited || len(got) != want {
+			t.Errorf("%+v, %+v: %v, %v; want %d series", o, hints, got, err, want)
+		}
+	}
+	hints := func(h storage.SelectHints) *storage.SelectHints {
+		h.Start, h.End = int64(step(0)), int64(step(10))
+		return &h
+	}
+	f(samples.Options{}, nil, 3, false)
+	f(samples.Options{MaxSeries: 3, MaxSamples: 4}, nil, 3, false)
+	f(samples.Options{MaxSeries: 2}, nil, 0, true)
+	f(samples.Options{MaxSamples: 3}, nil, 0, true)
+	f(samples.Options{MaxSeries: 2}, hints(storage.SelectHints{Limit: 2, Func: "series"}), 2, false)
+	f(samples.Options{}, hints(storage.SelectHints{Limit: 2}), 2, false)
+	n := 0
+	for shard := range uint64(3) {
+		got, err := query{0, 10, hints(storage.SelectHints{ShardCount: 3, ShardIndex: shard}), all}.run(t, samples.NewStore(pool, samples.Options{}), org(1))
+		if n += len(got); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n != 3 {
+		t.Errorf("three shards have %d series, want 3", n)
+	}
+	settle(t, pool, l.now.Add(24*time.Hour))
+	f(samples.Options{MaxSamples: 3}, nil, 0, true)
+}
+
+func TestSelectEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	store := samples.NewStore(pgtest.New(t), samples.Options{})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	q, err := store.Queryable(org(1)).Querier(0, math.MaxInt64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if set := q.Select(ctx, false, nil, is("a", "b")); set.Next() || !errors.Is(set.Err(), context.Canceled) {
+		t.Errorf("got %v", set.Err())
+	}
+	if _, _, err := q.LabelNames(ctx, nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	if _, _, err := q.LabelValues(ctx, "a", nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestSelectAThousandSeries(t *testing.T) {
+	t.Parallel()
+	l := newTopic()
+	var list []series.Series
+	for n := range 1000 {
+		list = append(list, up(fmt.Sprintf("host-%03d", n), step(0), float64(n), step(15), float64(n)))
+	}
+	l.samples(org(1), list...)
+	eachLayout(t, l, func(t *testing.T, pool *pgxpool.Pool) {
+		got, err := query{0, 15, nil, []*labels.Matcher{is("__name__", "up"), like("host", "host-.[05]7")}}.run(t, samples.NewStore(pool, samples.Options{}), org(1))
+		if err != nil || len(got) != 20 || got[3] != `{__name__="up", host="host-157"} 0=157 15=157` || !slices.IsSorted(got) {
+			t.Errorf("%d series: %q, %v", len(got), got, err)
+		}
+	})
+}
+
+func TestLabels(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.New(t)
+	l := newTopic()
+	day := 24 * time.Hour.Seconds()
+	l.samples(org(1), up("b", step(0), 1), up("a", step(0), 1), up("µ", step(0), 1), up("Z", step(0), 1),
+		series.Series{Labels: labelled("__name__", "down", "host", "a", "zone", "x"), Floats: floats(step(-3*day), 7)},
+		series.Series{Labels: labelled("nameless", "1"), Floats: floats(step(0), 8)})
+	l.samples(org(2), up("secret", step(0), 1), series.Series{Labels: labelled("__name__", "secret", "secret", "1"), Floats: floats(step(0), 1)})
+	feed(t, newWriter(pool), l)
+	store := samples.NewStore(pool, samples.Options{MaxSeries: 1}) // bounds samples, not labels
+	f := func(from, to float64, limit int, label string, matchers []*labels.Matcher, want ...string) {
+		t.Helper()
+		q, err := store.Queryable(org(1)).Querier(int64(step(from)), int64(step(to)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var hints *storage.LabelHints
+		if limit > 0 {
+			hints = &storage.LabelHints{Limit: limit}
+		}
+		var got []string
+		if label == "" {
+			got, _, err = q.LabelNames(ctxFor(t), hints, matchers...)
+		} else {
+			got, _, err = q.LabelValues(ctxFor(t), label, hints, matchers...)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(strings.Join(want, " "), strings.Join(got, " ")); d != "" {
+			t.Errorf("%q %v:\n%s", label, matchers, d)
+		}
+	}
+	m := func(m ...*labels.Matcher) []*labels.Matcher { return m }
+	all := -4 * day
+	f(all, 0, 0, "", nil, "__name__", "host", "nameless", "zone")
+	f(0, 0, 0, "", nil, "__name__", "host", "nameless")
+	f(all, 0, 2, "", nil, "__name__", "host")
+	f(all, 0, 0, "", m(is("zone", "x")), "__name__", "host", "zone")
+	f(all, 0, 0, "", m(is("nameless", "1")), "nameless")
+	f(all, 0, 0, "", m(like("host", "[abZ]")), "__name__", "host", "zone")
+	f(all, 0, 0, "", m(is("host", "secret")))
+	f(all, 0, 0, "host", nil, "Z", "a", "b", "µ")
+	f(all, 0, 2, "host", nil, "Z", "a")
+	f(all, 0, 0, "host", m(like("host", "[^a]")), "Z", "b", "µ")
+	f(all, 0, 0, "host", m(not("zone", "x"), is("__name__", "up")), "Z", "a", "b", "µ")
+	f(all, 0, 0, "__name__", nil, "down", "up")
+	f(all, 0, 0, "__name__", m(not("host", "a")), "up")
+	f(0, 0, 0, "__name__", nil, "up")
+	f(all, -2*day, 0, "__name__", nil, "down")
+	f(all, 0, 0, "secret", nil)
+	f(all, 0, 0, "zone\x00", nil)
+	f(all, 0, 0, "x' or 'a", nil)
+}
+
+// histograms are one of each kind.
+func histograms() map[string]prompb.Histogram {
+	whole := &histogram.Histogram{
+		Count: 9, Sum: 18.4, Schema: 1, ZeroThreshold: 0.001, ZeroCount: 2,
+		PositiveSpans: []histogram.Span{{Offset: 0, Length: 2}, {Offset: 1, Length: 1}}, PositiveBuckets: []int64{1, 1, -1},
+		NegativeSpans: []histogram.Span{{Offset: 2, Length: 1}}, NegativeBuckets: []int64{3},
+	}
+	custom := &histogram.Histogram{
+		Count: 5, Sum: 7, Schema: histogram.CustomBucketsSchema, CustomValues: []float64{0.1, 1, 10},
+		PositiveSpans: []histogram.Span{{Offset: 0, Length: 3}}, PositiveBuckets: []int64{1, 1, 0},
+	}
+	gauge := whole.ToFloat(nil)
+	gauge.CounterResetHint = histogram.GaugeType
+	gauge.Sum = math.Float64frombits(stale)
+	reset := whole.Copy()
+	reset.CounterResetHint = histogram.CounterReset
+	same := whole.Copy()
+	same.CounterResetHint = histogram.NotCounterReset
+	return map[string]prompb.Histogram{
+		"whole": prompb.FromIntHistogram(int64(step(0)), whole), "custom": prompb.FromIntHistogram(int64(step(0)), custom),
+		"custom_float": prompb.FromFloatHistogram(int64(step(0)), custom.ToFloat(nil)), "gauge": prompb.FromFloatHistogram(int64(step(0)), gauge),
+		"reset": prompb.FromIntHistogram(int64(step(0)), reset), "same": prompb.FromIntHistogram(int64(step(0)), same),
+	}
+}
+
+func TestSelectHistograms(t *testing.T) {
+	t.Parallel()
+	l := newTopic()
+	for name, h := range histograms() {
+		data, err := h.Marshal()
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.samples(org(1), series.Series{
+			Labels: labelled("__name__", name), Floats: floats(step(15), 1, step(45), 3),
+			Histograms: []series.Histogram{{At: int64(step(0)), Data: data}, {At: int64(step(30)), Data: data}, {At: int64(step(45)), Data: []byte("second")}},
+		})
+	}
+	eachLayout(t, l, func(t *testing.T, pool *pgxpool.Pool) {
+		q, err := samples.NewStore(pool, samples.Options{}).Queryable(org(1)).Querier(int64(step(0)), int64(step(60)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, h := range histograms() {
+			set := q.Select(ctxFor(t), false, nil, is("__name__", name))
+			if !set.Next() {
+				t.Fatal(name, set.Err())
+			}
+			checkHistogram(t, name, h, set.At().Iterator(nil))
+		}
+	})
+}
+
+func checkHistogram(t *testing.T, name string, h prompb.Histogram, it chunkenc.Iterator) {
+	t.Helper()
+	want := h.ToFloatHistogram()
+	if want.CounterResetHint == histogram.NotCounterReset {
+		want.CounterResetHint = histogram.UnknownCounterReset
+	}
+	kind := chunkenc.ValHistogram
+	if h.IsFloatHistogram() {
+		kind = chunkenc.ValFloatHistogram
+	}
+	for _, at := range []float64{0, 30} {
+		if got := it.Seek(int64(step(at))); got != kind {
+			t.Fatalf("%s at %v: a %v, want a %v: %v", name, at, got, kind, it.Err())
+		}
+		for range 2 { // what is handed out is the caller's to change
+			_, got := it.AtFloatHistogram(nil)
+			if !got.Equals(want) || got.CounterResetHint != want.CounterResetHint {
+				t.Errorf("%s at %v: got %v, want %v", name, at, got, want)
+			}
+			clear(got.PositiveBuckets)
+			got.PositiveSpans[0].Length = 99
+			if kind == chunkenc.ValHistogram {
+				_, got := it.AtHistogram(nil)
+				if wantInt := h.ToIntHistogram(); !got.Equals(wantInt) {
+					t.Errorf("%s at %v: got %v, want %v", name, at, got, wantInt)
+				}
+				clear(got.PositiveBuckets)
+			}
+		}
+		if got := it.Next(); got != chunkenc.ValFloat {
+			t.Fatalf("%s behind %v: a %v, want a float", name, at, got)
+		}
+	}
+	if at, v := it.At(); at != int64(step(45)) || v != 3 || it.AtST() != 0 {
+		t.Errorf("%s: %v at %d", name, v, at)
+	}
+	if got := it.Next(); got != chunkenc.ValNone || it.Err() != nil {
+		t.Errorf("%s: a %v at the end, %v", name, got, it.Err())
+	}
+	if got := it.Seek(0); got != chunkenc.ValNone {
+		t.Errorf("%s: a %v behind the end", name, got)
+	}
+}
+
+func TestBrokenHistogramIsAnError(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.New(t)
+	l := newTopic()
+	l.samples(org(1), series.Series{Labels: labelled("__name__", "h"), Histograms: []series.Histogram{{At: int64(step(0)), Data: []byte("\xff\xff")}}})
+	feed(t, newWriter(pool), l)
+	q, err := samples.NewStore(pool, samples.Options{}).Queryable(org(1)).Querier(int64(step(0)), int64(step(60)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := q.Select(ctxFor(t), false, nil, is("__name__", "h"))
+	if !set.Next() {
+		t.Fatal(set.Err())
+	}
+	if it := set.At().Iterator(nil); it.Next() != chunkenc.ValNone || it.Err() == nil {
+		t.Errorf("error %v", it.Err())
+	}
+}
