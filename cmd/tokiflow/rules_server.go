@@ -1,0 +1,129 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/tokiflow/tokiflow/core/rule"
+	"github.com/tokiflow/tokiflow/rules"
+)
+
+// rulesServer says whose rules to read and change.
+type rulesServer struct {
+	BaseURL string `name:"base-url" aliases:"url" default:"http://127.0.0.1:8080" placeholder:"URL" help:"Address of the server (also --url)."`
+	APIKey  string `name:"api-key" secret:"" placeholder:"KEY" help:"API key of the organisation."`
+}
+
+const (
+	rulesTimeout  = 30 * time.Second // of one request
+	maxRuleAnswer = 256 << 20
+)
+
+// both returns the groups that the files and the server have, by name, in one form.
+func (s rulesServer) both(ctx context.Context, e environment, f *rules.Format, files []string) (want, have map[string]string, err error) {
+	if s.APIKey == "" {
+		return nil, nil, usageError{errors.New("no API key: give --api-key")}
+	}
+	groups, err := readRules(e, f, files, nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	if want, err = written(f, groups); err != nil {
+		return nil, nil, err
+	}
+	content, err := s.do(ctx, http.MethodGet, "", "")
+	if err != nil {
+		return nil, nil, fmt.Errorf("reading the server's rules: %w", err)
+	}
+	theirs, errs := f.ParseFile(content)
+	if len(errs) > 0 {
+		return nil, nil, fmt.Errorf("the server's rules cannot be read: %w", errors.Join(errs...))
+	}
+	have, err = written(f, theirs)
+	return want, have, err
+}
+
+func written(f *rules.Format, groups []rule.Group) (map[string]string, error) {
+	out := make(map[string]string, len(groups))
+	for _, g := range groups {
+		b, err := f.MarshalGroup(g)
+		if err != nil {
+			return nil, fmt.Errorf("group %q: %w", g.Name, err)
+		}
+		out[g.Name] = string(b)
+	}
+	return out, nil
+}
+
+func (s rulesServer) put(ctx context.Context, name, group string) error {
+	_, err := s.do(ctx, http.MethodPut, name, group)
+	return err
+}
+
+func (s rulesServer) delete(ctx context.Context, name string) error {
+	_, err := s.do(ctx, http.MethodDelete, name, "")
+	return err
+}
+
+// do sends one request about the group of that name, or about all where it is empty, and returns the answer's body.
+func (s rulesServer) do(ctx context.Context, method, name, body string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, rulesTimeout)
+	defer cancel()
+	address := strings.TrimRight(s.BaseURL, "/") + "/api/v1/rules"
+	if name != "" {
+		// Dots too: "." and ".." would be taken for ways through the tree.
+		address += "/" + strings.ReplaceAll(url.PathEscape(name), ".", "%2E")
+	}
+	req, err := http.NewRequestWithContext(ctx, method, address, strings.NewReader(body))
+	if err != nil {
+		return nil, usageError{fmt.Errorf("--base-url: %w", err)}
+	}
+	req.Header.Set("Authorization", "Bearer "+s.APIKey)
+	req.Header.Set("Accept", "application/yaml")
+	req.Header.Set("User-Agent", "tokiflow/"+version())
+	if body != "" {
+		req.Header.Set("Content-Type", "application/yaml")
+	}
+	client := &http.Client{Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true}}
+	resp, err := client.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	content, err := io.ReadAll(io.LimitReader(resp.Body, maxRuleAnswer))
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode < 200 || resp.StatusCode > 299 {
+		return nil, refusal(resp.Status, content)
+	}
+	return content, nil
+}
+
+// refusal is what a problem (RFC 9457) says.
+func refusal(status string, content []byte) error {
+	var p struct {
+		Detail string `json:"detail"`
+		Errors []struct {
+			Message string `json:"message"`
+		} `json:"errors"`
+	}
+	if err := json.Unmarshal(content, &p); err != nil || p.Detail == "" {
+		return fmt.Errorf("the server answered %s", status)
+	}
+	if len(p.Errors) == 0 {
+		return fmt.Errorf("the server answered %s: %s", status, p.Detail)
+	}
+	texts := make([]string, len(p.Errors))
+	for i, e := range p.Errors {
+		texts[i] = e.Message
+	}
+	return fmt.Errorf("the server answered %s: %s", status, strings.Join(texts, "\n"))
+}
