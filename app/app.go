@@ -20,8 +20,11 @@ import (
 	"github.com/tokiflow/tokiflow/evaluator"
 	"github.com/tokiflow/tokiflow/infra/eventlog"
 	"github.com/tokiflow/tokiflow/infra/pg"
+	"github.com/tokiflow/tokiflow/infra/seal"
 	"github.com/tokiflow/tokiflow/infra/store"
 	"github.com/tokiflow/tokiflow/ingest"
+	"github.com/tokiflow/tokiflow/promapi"
+	"github.com/tokiflow/tokiflow/rules"
 	"github.com/tokiflow/tokiflow/saas/auth"
 	"github.com/tokiflow/tokiflow/tsdb"
 )
@@ -43,6 +46,9 @@ type App struct {
 	ingest    *ingest.Ingest
 	samples   *sampleLog
 	keys      *auth.Keys
+	horizon   *horizon
+	promql    *promapi.API
+	secrets   *seal.Box
 	routers   []router // of the parts that serve series
 
 	cleanup []cleanup // of what was made, in order of birth
@@ -292,7 +298,7 @@ func (a *App) routes() http.Handler {
 	if a.o.has(RoleRead) {
 		rest := api.New(api.Options{
 			Store: a.store, History: tsdb.NewReader(a.pool), Publisher: a.publisher, Logger: a.log,
-			BaseURL: a.o.BaseURL, Version: a.o.Version,
+			Rules: rules.NewFormat(false), Secrets: a.secrets, BaseURL: a.o.BaseURL, Version: a.o.Version,
 		})
 		rest.Routes(r)
 	}

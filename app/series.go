@@ -21,19 +21,27 @@ type router interface {
 
 // startSeries makes what speaks Prometheus' protocols, each part in the processes of its role.
 func (a *App) startSeries(ctx context.Context) error {
-	if !a.o.appends() && !a.o.consumes() {
-		return nil
-	}
 	var err error
 	if a.samples, err = a.openSamples(ctx); err != nil {
 		return err
 	}
 	a.keys = auth.NewKeys(a.store, nil)
+	a.horizon = &horizon{store: a.store, logID: a.eventlog.ID(), partitions: a.eventlog.Partitions()}
+	if a.o.has(RoleRead) || a.o.has(RoleEvaluate) || a.o.has(RoleAlert) {
+		if a.promql, err = a.makePromAPI(); err != nil {
+			return err
+		}
+		if a.secrets, err = a.openSecrets(); err != nil {
+			return err
+		}
+	}
 	for _, part := range []struct {
 		role  Role
 		start func() error
 	}{
 		{RoleWrite, a.startSampleWriter},
+		{RoleEvaluate, a.startRules},
+		{RoleAlert, a.startForwards},
 		{RoleRead, a.startExporter},
 		{RoleIngest, a.startSampleIngest},
 	} {
@@ -66,7 +74,7 @@ func (a *App) startExporter() error {
 		return err
 	}
 	a.background("exporter", e.Run)
-	a.routers = append(a.routers, e)
+	a.routers = append(a.routers, e, a.promql)
 	return nil
 }
 
