@@ -131,7 +131,15 @@ func orNull(t time.Time) *time.Time {
 
 // ForwardPath is the part of a path that names a forward.
 type ForwardPath struct {
-	Name string `path:"name" minLength:"1" maxLength:"63" pattern:"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$" patternDescription:"of a-z, 0-9 and -, not - at an end" doc:"The forward's name."`
+	Name string `path:"name" doc:"The forward's name: 1 to 63 of a-z, 0-9 and -, not - at an end."`
+}
+
+// known is the name, unless no forward can have it.
+func (p ForwardPath) known() (string, error) {
+	if !forward.ValidName(p.Name) {
+		return "", fault.New(fault.NotFound, "there is no such thing")
+	}
+	return p.Name, nil
 }
 
 type oneForward struct {
@@ -152,7 +160,11 @@ func (a *API) listForwards(ctx context.Context, who tenant.Identity, _ *struct{}
 }
 
 func (a *API) getForward(ctx context.Context, who tenant.Identity, in *ForwardPath) (*oneForward, error) {
-	f, err := a.store.Forward(ctx, who.Org, in.Name)
+	name, err := in.known()
+	if err != nil {
+		return nil, err
+	}
+	f, err := a.store.Forward(ctx, who.Org, name)
 	if err != nil {
 		return nil, err
 	}
@@ -165,7 +177,7 @@ type putForwardInput struct {
 }
 
 func (a *API) putForward(ctx context.Context, who tenant.Identity, in *putForwardInput) (*oneForward, error) {
-	config, secret, err := in.Body.read()
+	config, secret, err := in.read()
 	if err != nil {
 		return nil, err
 	}
@@ -186,8 +198,12 @@ func (a *API) putForward(ctx context.Context, who tenant.Identity, in *putForwar
 
 // read makes a configuration and its secret of the fields, with the defaults where they say nothing. The error names every fault
 // by its place in the body, and is made for the client.
-func (f *forwardFields) read() (forward.Config, forward.Secret, error) {
+func (in *putForwardInput) read() (forward.Config, forward.Secret, error) {
 	var v violations
+	f := &in.Body
+	if !forward.ValidName(in.Name) {
+		v.add("path.name", "must be 1 to 63 of a-z, 0-9 and -, not - at an end", in.Name)
+	}
 	var interval model.Duration
 	v.duration("body.interval", f.Interval, &interval)
 	config := forward.Config{
@@ -215,5 +231,9 @@ func (a *API) seal(s forward.Secret, about []byte) ([]byte, error) {
 }
 
 func (a *API) deleteForward(ctx context.Context, who tenant.Identity, in *ForwardPath) (*struct{}, error) {
-	return nil, a.store.DeleteForward(ctx, who.Org, in.Name)
+	name, err := in.known()
+	if err != nil {
+		return nil, err
+	}
+	return nil, a.store.DeleteForward(ctx, who.Org, name)
 }

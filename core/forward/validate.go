@@ -27,6 +27,11 @@ const (
 // Violation is what is wrong with a field.
 type Violation struct{ Field, Message string }
 
+// ValidName reports whether a forward may be called so: 1 to 63 of a-z, 0-9 and -, not - at an end.
+func ValidName(name string) bool {
+	return regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`).MatchString(name)
+}
+
 // Normalise fills in what was left out.
 func (c Config) Normalise() Config {
 	if c.Interval == 0 {

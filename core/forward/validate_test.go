@@ -108,6 +108,17 @@ func TestWhatIsWrongIsSaidWhere(t *testing.T) {
 	}
 }
 
+func TestNames(t *testing.T) {
+	for name, want := range map[string]bool{
+		"a": true, "home": true, "mimir-2": true, "": false, "-a": false, "a-": false, "A": false, "a b": false, "a\x00": false, "a\n": false,
+		strings.Repeat("x", 63): true, strings.Repeat("x", 64): false,
+	} {
+		if got := forward.ValidName(name); got != want {
+			t.Errorf("%q: %v", name, got)
+		}
+	}
+}
+
 func TestHintsTellNoSecret(t *testing.T) {
 	got := forward.Secret{Bearer: "b", Headers: map[string]string{"B": "1", "A": "2"}}.Hints()
 	if d := cmp.Diff(forward.Hints{Authentication: "bearer", Headers: []string{"A", "B"}}, got); d != "" {
