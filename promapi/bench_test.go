@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/tokiflow/tokiflow/core/monitor"
 	"github.com/tokiflow/tokiflow/core/timeline"
 )
@@ -13,8 +15,7 @@ import (
 func fleet(n int) []timeline.Timeline {
 	var list []*life
 	for i := range n {
-		l := born(0, "m", ago("25h"))
-		l.ID[14], l.ID[15] = byte(i>>8), byte(i)
+		l := bornAs(uuid.UUID{0: 0xaa, 14: byte(i >> 8), 15: byte(i)}, "m", ago("25h"))
 		for k := range 288 {
 			at := ago("24h").Add(time.Duration(k)*5*time.Minute + time.Duration(i)*100*time.Millisecond)
 			took := time.Duration(1+(k*7+i)%40) * 250 * time.Millisecond

@@ -3,6 +3,7 @@ package promapi
 import (
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/storage"
@@ -74,28 +75,48 @@ func (s *computed) show(m moment, e *entry) {
 // infos are the info series of a monitor: one for each set of labels it had in the window.
 func (b *builder) infos(t *timeline.Timeline, gone int64) []*computed {
 	var out []*computed
-	spans := t.Labels
+	for _, x := range b.stays(t.Labels, gone) {
+		at := slices.IndexFunc(out, func(s *computed) bool { return labels.Equal(s.labels, x.labels) })
+		if at < 0 {
+			at = len(out)
+			out = append(out, &computed{labels: x.labels, pieces: pieces{window: b.window}})
+		}
+		out[at].addLine(x.from, metric.Line{Num: 1}, true)
+		out[at].ended(x.until)
+	}
+	return slices.DeleteFunc(out, func(s *computed) bool { return !s.seen() || !b.matchesInfo(s.labels) })
+}
+
+// stay is a set of info labels from one instant of the grid until another, where something else is seen.
+type stay struct {
+	labels      labels.Labels
+	from, until int64
+}
+
+// stays are what instants of the window show of the spans, in order. Spans of equal labels are one.
+func (b *builder) stays(spans []timeline.Span, gone int64) []stay {
+	var out []stay
 	for i := range spans {
-		from := max(ceilTime(spans[i].From, b.window.step), b.window.before())
-		until := gone
+		from, until := b.instant(spans[i].From), gone
 		if i+1 < len(spans) {
-			until = min(gone, max(ceilTime(spans[i+1].From, b.window.step), b.window.before()))
+			until = min(gone, b.instant(spans[i+1].From))
 		}
 		if from >= until || from > b.window.last {
 			continue
 		}
-		ls := b.infoLabels(spans[i].Labels)
-		at := slices.IndexFunc(out, func(s *computed) bool { return labels.Equal(s.labels, ls) })
-		if at < 0 {
-			at = len(out)
-			out = append(out, &computed{labels: ls, pieces: pieces{window: b.window}})
-		}
-		out[at].addLine(from, metric.Line{Num: 1}, true)
-		if until <= b.window.last {
-			out[at].addAbsent(until)
+		x := stay{labels: b.infoLabels(spans[i].Labels), from: from, until: until}
+		if n := len(out); n > 0 && labels.Equal(out[n-1].labels, x.labels) {
+			out[n-1].until = x.until
+		} else {
+			out = append(out, x)
 		}
 	}
-	return slices.DeleteFunc(out, func(s *computed) bool { return !s.seen() || !b.matchesInfo(s.labels) })
+	return out
+}
+
+// instant is the first of the grid that shows what began at t, none before that before the window.
+func (b *builder) instant(t time.Time) int64 {
+	return max(ceilTime(t, b.window.step), b.window.before())
 }
 
 // names adds those series of a monitor that had a sample at any time in the window, without their samples.

@@ -129,7 +129,11 @@ type life struct {
 
 // born is a monitor that is up from an instant on.
 func born(n byte, name string, at time.Time) *life {
-	l := &life{name: name, status: monitor.Up, since: at, Timeline: timeline.Timeline{ID: uuid.UUID{0: 0xaa, 15: n}}}
+	return bornAs(uuid.UUID{0: 0xaa, 15: n}, name, at)
+}
+
+func bornAs(id uuid.UUID, name string, at time.Time) *life {
+	l := &life{name: name, status: monitor.Up, since: at, Timeline: timeline.Timeline{ID: id}}
 	l.named(at, name)
 	l.point(at)
 	return l

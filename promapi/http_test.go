@@ -82,6 +82,7 @@ func TestAnswersAreThoseOfPrometheus(t *testing.T) {
 		{"/label/status/values", nil, 200, `{"status":"success","data":["down","late","new","paused","up"]}`},
 		{"/label/id/values", nil, 200, `{"status":"success","data":["` + aaID + `"]}`},
 		{"/label/id/values", form("match[]", `{status="up"}`), 200, `{"status":"success","data":["` + aaID + `"]}`},
+		{"/label/status/values", form("match[]", `{id="`+aaID+`"}`), 200, `{"status":"success","data":["down","late","new","paused","up"]}`},
 		{"/label/monitor/values", nil, 200, `{"status":"success","data":["ba\"ck\n"]}`},
 		{"/label/__name__/values", form("match[]", `{id="`+aaID+`", outcome="fail"}`), 200, `{"status":"success","data":["tokiflow_monitor_runs_total"]}`},
 		{"/label/__name__/values", form("match[]", `{monitor=~".+"}`), 200, `{"status":"success","data":["tokiflow_monitor_info"]}`},

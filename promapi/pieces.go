@@ -157,7 +157,7 @@ func moments(into []moment, w window, points []metric.Point, end time.Time) (see
 	return into, gone
 }
 
-// ended closes a series whose monitor was deleted.
+// ended closes a series of which nothing is there from an instant on.
 func (p *pieces) ended(gone int64) {
 	if gone <= p.window.last {
 		p.addAbsent(gone)

@@ -192,7 +192,7 @@ func (q *querier) LabelValues(ctx context.Context, name string, hints *storage.L
 		}
 		return limited(values, hints), nil, nil
 	}
-	if s.info && name != labels.MetricName && (name != metric.LabelID || len(s.infos) == 0) {
+	if s.info && name != labels.MetricName && !q.api.catalog.labelled(name) && (name != metric.LabelID || len(s.infos) == 0) {
 		// Only the info series has labels that are not known beforehand, and every monitor has one.
 		matchers = append(slices.Clone(matchers), onlyInfo())
 	}

@@ -194,12 +194,14 @@ func (a *API) ruleFilterOf(form url.Values) (f ruleFilter, err error) {
 		}
 		return f, nil
 	}
-	if f.limit, err = strconv.Atoi(v); err != nil {
+	n, err := strconv.ParseInt(v, 10, 32)
+	if err != nil {
 		return f, badParameter("group_limit", fmt.Errorf("group_limit needs to be a valid number: %w", err))
 	}
-	if f.limit <= 0 {
+	if n <= 0 {
 		return f, badParameter("group_limit", errors.New("group_limit needs to be greater than 0"))
 	}
+	f.limit = int(n)
 	return f, nil
 }
 

@@ -52,7 +52,7 @@ func gathered(t *testing.T, b *bench, from, to time.Time) map[string][]point {
 }
 
 func TestWindowsThatFollowOneAnotherGiveEachSampleOnce(t *testing.T) {
-	l := born(1, "a", ago("10m")).run(ago("5m"), monitor.Succeeded, time.Second).turns(ago("4m"), monitor.Down).named(ago("3m"), "b").deleted(ago("61s"))
+	l := born(1, "a", ago("10m")).run(ago("5m"), monitor.Succeeded, time.Second).turns(ago("4m"), monitor.Down).named(ago("3m"), "b").named(ago("2m"), "b").deleted(ago("61s"))
 	b := newBench(t, lives(l, born(2, "c", ago("90s"))), nil)
 	whole := gathered(t, b, ago("11m"), now())
 	parts := map[string][]point{}
