@@ -1,0 +1,452 @@
+package pushgateway
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/push"
+	"github.com/prometheus/common/expfmt"
+
+	"github.com/tokiflow/tokiflow/ingest/admit"
+)
+
+const job = "/push/metrics/job/backup"
+
+// TestGroups is the Pushgateway's own story of a group: PUT replaces it, POST replaces metrics of the same name, DELETE ends it.
+func TestGroups(t *testing.T) {
+	h := newHarness(t, nil)
+	h.do(200, "POST", job, "# TYPE a gauge\na 1\na{x=\"y\"} 2\nb 3\n")
+	h.want(`a{job="backup"} 1`, `a{job="backup",x="y"} 2`, `b{job="backup"} 3`)
+	h.now = h.now.Add(time.Second)
+	h.do(200, "POST", job, "# TYPE a gauge\na 4\n")
+	h.want(`a{job="backup"} 4`, `b{job="backup"} 3`)
+	h.now = h.now.Add(time.Second)
+	h.do(200, "POST", job+"/instance/i", "b 9\n")
+	h.want(`a{job="backup"} 4`, `b{job="backup"} 3`, `b{instance="i",job="backup"} 9`)
+	h.now = h.now.Add(time.Second)
+	h.do(200, "PUT", job, "c 5\n")
+	h.want(`c{job="backup"} 5`, `b{instance="i",job="backup"} 9`)
+	h.now = h.now.Add(time.Second)
+	h.do(202, "DELETE", job, "")
+	h.want(`b{instance="i",job="backup"} 9`)
+	h.do(202, "DELETE", job, "") // there is none: the Pushgateway does not mind
+	h.now = h.now.Add(time.Second)
+	h.do(200, "PUT", job+"/instance/i", "")
+	h.want()
+	if p := h.points(`push_time_seconds{job="backup"}`); p[len(p)-1].value != "stale" || len(p) != 4 {
+		t.Errorf("push_time_seconds: %v", p)
+	}
+}
+
+// TestValuesStand: nobody scrapes, yet a value is found whenever one asks, and in every step of a range.
+func TestValuesStand(t *testing.T) {
+	h := newHarness(t, nil)
+	h.do(200, "PUT", job, "a 1\n")
+	for range 60 {
+		h.pass(time.Minute)
+		h.want(`a{job="backup"} 1`)
+	}
+	points := h.points(`a{job="backup"}`)
+	if len(points) < 55 || len(points) > 62 {
+		t.Errorf("%d samples in an hour", len(points))
+	}
+	for i := 1; i < len(points); i++ {
+		if gap := points[i].at - points[i-1].at; gap > 66_000 {
+			t.Errorf("%d ms without a sample", gap)
+		}
+	}
+	h.do(200, "PUT", job, "a 2\n")
+	h.want(`a{job="backup"} 2`)
+	h.pass(2 * time.Minute)
+	h.want(`a{job="backup"} 2`)
+	h.do(202, "DELETE", job, "")
+	h.want()
+	h.pass(10 * time.Minute)
+	h.want()
+}
+
+// TestTimeToLive: what is not pushed again in time goes stale, to the second; the group is gone.
+func TestTimeToLive(t *testing.T) {
+	h := newHarness(t, nil)
+	h.do(200, "PUT", job+"?ttl=10m", "a 1\n")
+	h.do(200, "PUT", "/push/metrics/job/other", "a 7\n", "X-Tokiflow-TTL", "1d")
+	h.pass(9 * time.Minute)
+	h.do(200, "POST", job, "b 2\n") // the group keeps its time to live
+	h.pass(9*time.Minute + 59*time.Second)
+	h.want(`a{job="backup"} 1`, `b{job="backup"} 2`, `a{job="other"} 7`)
+	pushed := h.now.Add(-9*time.Minute - 59*time.Second)
+	h.pass(10 * time.Second)
+	h.want(`a{job="other"} 7`)
+	points := h.points(`a{job="backup"}`)
+	if last := points[len(points)-1]; last.value != "stale" || last.at != pushed.Add(10*time.Minute).UnixMilli() {
+		t.Errorf("ended by %v, not at %v", last, pushed.Add(10*time.Minute))
+	}
+	if got := h.do(200, "GET", "/push/api/v1/metrics", ""); strings.Contains(got, "backup") {
+		t.Errorf("it is still listed: %s", got)
+	}
+	// Another push begins the group anew; without a time to live it stands for ever.
+	h.do(200, "POST", job, "c 3\n")
+	h.pass(30 * time.Minute)
+	h.want(`c{job="backup"} 3`, `a{job="other"} 7`)
+	h.do(200, "POST", job+"?ttl=5m", "c 3\n")
+	h.do(200, "POST", job+"?ttl=0", "c 3\n")
+	h.pass(30 * time.Minute)
+	h.want(`c{job="backup"} 3`, `a{job="other"} 7`)
+}
+
+// TestPushAfterTheEnd: a group that is over, but not yet cleared away, gives nothing to the push that comes next.
+func TestPushAfterTheEnd(t *testing.T) {
+	h := newHarness(t, nil)
+	h.do(200, "PUT", job+"?ttl=1m", "# TYPE a counter\na 1\n")
+	begun := h.now
+	h.now = h.now.Add(time.Hour)
+	h.do(200, "POST", job, "b 2\n")
+	h.want(`b{job="backup"} 2`)
+	if p := h.points(`a{job="backup"}`); len(p) != 2 || p[1] != (point{begun.Add(time.Minute).UnixMilli(), "stale"}) {
+		t.Errorf("%v", p)
+	}
+	h.pass(30 * time.Second)
+	h.want(`b{job="backup"} 2`)
+	h.do(200, "PUT", "/push/metrics/job/x", "# TYPE a gauge\na 1\n") // a is nobody's counter any more
+}
+
+func TestBadTimeToLive(t *testing.T) {
+	h := newHarness(t, nil)
+	for _, ttl := range []string{"10", "soon", "-5m", "1ms", "400d"} {
+		if got := h.do(400, "PUT", job+"?ttl="+ttl, "a 1\n"); !strings.Contains(got, "time to live") {
+			t.Errorf("%s: %s", ttl, got)
+		}
+	}
+	h.want()
+}
+
+// TestRefusals: the Pushgateway's checks, with its texts; what stood before stands still, and the group says when a push failed.
+func TestRefusals(t *testing.T) {
+	h := newHarness(t, nil)
+	h.do(200, "PUT", job, "# TYPE a counter\na 1\n")
+	h.do(200, "PUT", "/push/metrics/job/other", "# TYPE b gauge\nb 1\n")
+	const invalid = "pushed metrics are invalid or inconsistent with existing metrics: "
+	for _, c := range []struct{ path, body, want string }{
+		{job, "a 2 1700000000000\n", invalid + "pushed metrics must not have timestamps"},
+		{job, "c 1\nc 2\n", invalid + "collected metric c{job=\"backup\"} was collected before with the same name and label values"},
+		{job, "c{job=\"x\"} 1\nc{job=\"y\"} 2\n", invalid + "collected metric c"},
+		{job, "# TYPE b counter\nb 2\n", invalid + "metric b has type counter, but in another group it has type gauge"},
+		{job, "b 2\n", invalid + "metric b has type untyped, but in another group it has type gauge"},
+		{job, "c{__x=\"1\"} 1\n", invalid + "series c"},
+		{job, "a{ 2\n", "expected"},
+		{job, "this is not it\n", "invalid syntax"},
+		{job, "# TYPE a gauge\na 1\n# TYPE a counter\n", "second TYPE line"},
+	} {
+		h.now = h.now.Add(time.Second)
+		if got := h.do(400, "POST", c.path, c.body); !strings.HasPrefix(got, invalid) == strings.HasPrefix(c.want, invalid) || !strings.Contains(got, c.want) {
+			t.Errorf("%q: %s", c.body, got)
+		}
+		h.want(`a{job="backup"} 1`, `b{job="other"} 1`)
+	}
+	failures := h.points(`push_failure_time_seconds{job="backup"}`)
+	if len(failures) != 7 || failures[0].value != "0" || !strings.HasPrefix(failures[6].value, "1.79") {
+		t.Errorf("%v", failures)
+	}
+	// A group that nothing was taken for is there, with its failure.
+	h.do(400, "PUT", "/push/metrics/job/new", "a 1 1\n")
+	if p := h.points(`push_time_seconds{job="new"}`); len(p) != 1 || p[0].value != "0" {
+		t.Errorf("%v", p)
+	}
+	// Its own metric may have another type from now on.
+	h.do(200, "PUT", job, "# TYPE a gauge\na 5\n")
+	h.want(`a{job="backup"} 5`, `b{job="other"} 1`)
+}
+
+// TestPaths: components as curl and client libraries write them.
+func TestPaths(t *testing.T) {
+	h := newHarness(t, nil)
+	for path, want := range map[string]string{
+		"job/a":                           `{job="a"}`,
+		"job/a/":                          `{job="a"}`,
+		"job@base64/YS9i":                 `{job="a/b"}`,
+		"job/a/instance/i":                `{instance="i",job="a"}`,
+		"job/a/path@base64/L3Zhci90bXA":   `{job="a",path="/var/tmp"}`,
+		"job/a/path@base64/L3Zhci90bXA=":  `{job="a",path="/var/tmp"}`,
+		"job/a/name@base64/8J-YgQ==":      `{job="a",name="😁"}`,
+		"job/a/empty@base64/=":            `{job="a"}`,
+		"job/a%20b/x/%2Fy":                `{job="a b",x="/y"}`,
+		"job/a/%C3%BC/1":                  `{job="a",ü="1"}`,
+		"job/a/job/b":                     `{job="a"}`,
+		"job/a/le/1/quantile/2/version/3": `{job="a",le="1",quantile="2",version="3"}`,
+	} {
+		h.db.mu.Lock()
+		clear(h.db.series)
+		h.db.mu.Unlock()
+		h.now = h.now.Add(time.Minute)
+		h.do(200, "PUT", prefix+path, "m 1\n")
+		h.want("m" + want + " 1")
+		h.do(202, "DELETE", prefix+path, "")
+	}
+	for path, want := range map[string]string{
+		"job":                       "odd number",
+		"job/":                      "odd number",
+		"job/a/x":                   "odd number of components",
+		"instance/a":                "the path is",
+		"job@base64/!!":             "invalid base64 encoding for label job",
+		"job/a/__name__/x":          `improper label name "__name__"`,
+		"job/a/x/1/x/2":             "twice",
+		"job//x/1":                  "job name is required",
+		"job@base64/=":              "job name is required",
+		"job/a/x@base64/_w":         "is not UTF-8",
+		"job/a/x/%00":               "NUL",
+		"job/a/x%00y@base64/=":      "NUL",
+		"job/a/@base64/YQ":          "improper label name",
+		"job/a/" + long("x") + "/":  "odd number",
+		"job/a/" + long("x") + "/1": "200 are allowed",
+	} {
+		if got := h.do(400, "PUT", prefix+path, "m 1\n"); !strings.Contains(got, want) {
+			t.Errorf("%s: %s", path, got)
+		}
+	}
+}
+
+func long(s string) string { return strings.Repeat(s, 300) }
+
+// TestFormats: text, OpenMetrics and protobuf come to the same, plain or gzip.
+func TestFormats(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	c := prometheus.NewCounter(prometheus.CounterOpts{Name: "runs_total", Help: "Runs."})
+	c.Add(3)
+	hist := prometheus.NewHistogram(prometheus.HistogramOpts{Name: "took_seconds", Help: "Time.", Buckets: []float64{1, 2.5}})
+	hist.Observe(2)
+	sum := prometheus.NewSummary(prometheus.SummaryOpts{Name: "size_bytes", Help: "Size.", Objectives: map[float64]float64{.5: .05}})
+	sum.Observe(7)
+	reg.MustRegister(c, hist, sum)
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		`runs_total{instance="i",job="backup"} 3`, `took_seconds_bucket{instance="i",job="backup",le="1.0"} 0`,
+		`took_seconds_bucket{instance="i",job="backup",le="2.5"} 1`, `took_seconds_bucket{instance="i",job="backup",le="+Inf"} 1`,
+		`took_seconds_sum{instance="i",job="backup"} 2`, `took_seconds_count{instance="i",job="backup"} 1`,
+		`size_bytes{instance="i",job="backup",quantile="0.5"} 7`, `size_bytes_sum{instance="i",job="backup"} 7`, `size_bytes_count{instance="i",job="backup"} 1`,
+	}
+	for name, format := range map[string]expfmt.Format{
+		"text": expfmt.NewFormat(expfmt.TypeTextPlain), "OpenMetrics": expfmt.NewFormat(expfmt.TypeOpenMetrics), "protobuf": expfmt.NewFormat(expfmt.TypeProtoDelim),
+	} {
+		for _, zipped := range []bool{false, true} {
+			t.Run(fmt.Sprint(name, zipped), func(t *testing.T) {
+				h := newHarness(t, nil)
+				var plain, packed bytes.Buffer
+				e := expfmt.NewEncoder(&plain, format)
+				for _, f := range families {
+					if err := e.Encode(f); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if closer, ok := e.(expfmt.Closer); ok {
+					if err := closer.Close(); err != nil {
+						t.Fatal(err)
+					}
+				}
+				body, headers := plain.String(), []string{"Content-Type", string(format)}
+				if zipped {
+					z := gzip.NewWriter(&packed)
+					_, _ = z.Write(plain.Bytes())
+					_ = z.Close()
+					body, headers = packed.String(), append(headers, "Content-Encoding", "gzip")
+				}
+				h.do(200, "PUT", job+"/instance/i", body, headers...)
+				h.want(want...)
+				if m := h.db.metadata["took_seconds"]; m.Type != "histogram" || m.Help != "Time." {
+					t.Errorf("%+v", m)
+				}
+			})
+		}
+	}
+}
+
+// TestNativeHistogram: it stands beside its classic series.
+func TestNativeHistogram(t *testing.T) {
+	h := newHarness(t, nil)
+	server := httptest.NewServer(h.handler)
+	defer server.Close()
+	hist := prometheus.NewHistogram(prometheus.HistogramOpts{Name: "took_seconds", Help: "Time.", NativeHistogramBucketFactor: 1.1, Buckets: []float64{1}})
+	hist.Observe(2)
+	if err := h.pusher(server.URL).Collector(hist).Push(); err != nil {
+		t.Fatal(err)
+	}
+	h.want(`took_seconds{job="backup"} histogram`, `took_seconds_bucket{job="backup",le="1.0"} 0`, `took_seconds_bucket{job="backup",le="+Inf"} 1`,
+		`took_seconds_sum{job="backup"} 2`, `took_seconds_count{job="backup"} 1`)
+	h.pass(2 * time.Minute)
+	if p := h.points(`took_seconds{job="backup"}`); len(p) < 2 || p[1].value != "histogram" {
+		t.Errorf("%v", p)
+	}
+	h.do(202, "DELETE", job, "")
+	h.want()
+}
+
+func (h *harness) pusher(url string) *push.Pusher {
+	return push.New(url+"/push", "backup").Header(http.Header{"Authorization": {"Bearer k1"}})
+}
+
+// TestClient: client_golang's own package for the Pushgateway.
+func TestClient(t *testing.T) {
+	h := newHarness(t, nil)
+	server := httptest.NewServer(h.handler)
+	defer server.Close()
+	g := prometheus.NewGauge(prometheus.GaugeOpts{Name: "last_success", Help: "When."})
+	g.Set(5)
+	p := func() *push.Pusher {
+		return h.pusher(server.URL).Grouping("path", "/a/b").Grouping("empty", "").Grouping("zone", "ü&x").Collector(g)
+	}
+	if err := p().PushContext(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	h.want(`last_success{job="backup",path="/a/b",zone="ü&x"} 5`)
+	h.now = h.now.Add(time.Second)
+	g.Set(6)
+	if err := p().AddContext(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	h.want(`last_success{job="backup",path="/a/b",zone="ü&x"} 6`)
+	h.now = h.now.Add(time.Second)
+	if err := p().Format(expfmt.NewFormat(expfmt.TypeTextPlain)).Push(); err != nil {
+		t.Fatal(err)
+	}
+	if err := p().Delete(); err != nil {
+		t.Fatal(err)
+	}
+	h.now = h.now.Add(time.Second)
+	h.want()
+}
+
+// TestTenancy: groups of another organisation are not seen, changed, deleted, or compared with.
+func TestTenancy(t *testing.T) {
+	h := newHarness(t, nil)
+	h.do(200, "PUT", job, "# TYPE a gauge\na 1\n")
+	h.do(200, "PUT", job, "# TYPE a counter\na 2\nb 3\n", "Authorization", "Bearer k2")
+	h.want(`a{job="backup"} 1`)
+	h.do(202, "DELETE", job, "", "Authorization", "Bearer k2")
+	h.want(`a{job="backup"} 1`)
+	if got := h.db.at(orgOf(2), h.now.Add(time.Second)); got != "" {
+		t.Errorf("organisation 2 has %s", got)
+	}
+	for key, n := range map[string]int{"k1": 1, "k2": 0} {
+		var list struct{ Data []any }
+		if err := json.Unmarshal([]byte(h.do(200, "GET", "/push/api/v1/metrics", "", "Authorization", "Bearer "+key)), &list); err != nil || len(list.Data) != n {
+			t.Errorf("%s sees %v, %v", key, list.Data, err)
+		}
+	}
+	h.pass(2 * time.Minute)
+	h.want(`a{job="backup"} 1`)
+	h.do(401, "PUT", job, "a 1\n", "Authorization", "Bearer nobody")
+	h.do(403, "PUT", job, "a 1\n", "Authorization", "Bearer readonly")
+	h.do(403, "DELETE", job, "", "Authorization", "Bearer readonly")
+	h.do(401, "GET", "/push/api/v1/metrics", "", "Authorization", "")
+}
+
+// TestList has the form of the Pushgateway's API.
+func TestList(t *testing.T) {
+	h := newHarness(t, nil)
+	h.do(200, "PUT", job+"/instance/i?ttl=1h", "# TYPE a gauge\n# HELP a All.\na{x=\"y\"} 1.5\n")
+	var got struct {
+		Status string
+		Data   []struct {
+			Labels     map[string]string
+			Successful bool `json:"last_push_successful"`
+			A          struct {
+				Type, Help string
+				Metrics    []struct {
+					Labels map[string]string
+					Value  string
+				}
+			}
+			Pushed struct{ Metrics []struct{ Value string } } `json:"push_time_seconds"`
+		}
+	}
+	if err := json.Unmarshal([]byte(h.do(200, "GET", "/push/api/v1/metrics", "")), &got); err != nil {
+		t.Fatal(err)
+	}
+	want := `{success [{map[instance:i job:backup] true {GAUGE All. [{map[instance:i job:backup x:y] 1.5}]} {[{1.79538066e+09}]}}]}`
+	if s := fmt.Sprint(got); s != want {
+		t.Errorf("%s, want %s", s, want)
+	}
+}
+
+// TestUnavailable: without the log, or the database, nothing is promised; and nothing has changed.
+func TestUnavailable(t *testing.T) {
+	h := newHarness(t, nil)
+	h.do(200, "PUT", job, "a 1\n")
+	h.db.err = errors.New("disk full")
+	h.do(503, "PUT", job, "a 2\nb 1\n")
+	h.do(503, "DELETE", job, "")
+	h.do(503, "PUT", job, "a 1 1\n")
+	h.now = h.now.Add(time.Minute)
+	if _, err := h.beat.look(t.Context()); err == nil {
+		t.Error("the beat has not noticed")
+	}
+	h.db.err = nil
+	h.pass(time.Minute)
+	h.want(`a{job="backup"} 1`)
+	h.pool.Close()
+	h.do(503, "PUT", job, "a 2\n")
+}
+
+func TestBounds(t *testing.T) {
+	h := newHarness(t, func(o *Options) {
+		o.MaxBody, o.MaxSeries = 1000, 3
+		o.Limiter = admit.NewLimiter(admit.Limits{SamplesPerSecond: 10, ActiveSeries: 5}, o.Clock)
+	})
+	h.do(413, "PUT", job, strings.Repeat("#\n", 600))
+	h.do(400, "PUT", job, "a 1\nb 1\nc 1\nd 1\n")
+	h.do(200, "POST", job, "a 1\nb 1\n")
+	if got := h.do(400, "POST", job, "c 1\nd 1\n"); !strings.Contains(got, "more than 3 series") {
+		t.Error(got)
+	}
+	h.do(429, "POST", "/push/metrics/job/x", "a 1\nb 1\n") // the other group's c and d have been seen
+	h.do(415, "PUT", job, "a 1\n", "Content-Encoding", "br")
+	h.do(400, "PUT", job, "a 1\n", "Content-Encoding", "gzip")
+	h.want(`a{job="backup"} 1`, `b{job="backup"} 1`)
+}
+
+// TestConcurrentPushes: many at once to one group, and a beat between them: no value comes back that was replaced.
+func TestConcurrentPushes(t *testing.T) {
+	h := newHarness(t, nil)
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			for n := range 10 {
+				h.do(200, "PUT", job, fmt.Sprintf("a %d\nb%d 1\n", n, i))
+			}
+		})
+	}
+	for range 10 {
+		if _, err := h.beat.look(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+	wg.Wait()
+	groups, err := h.store.PushGroups(t.Context(), orgOf(1), nil, 10)
+	if err != nil || len(groups) != 1 {
+		t.Fatalf("%v, %v", groups, err)
+	}
+	h.now = h.now.Add(time.Second)
+	families, err := decodeBody(groups[0].Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want []string
+	for _, f := range families {
+		for _, s := range f.series {
+			want = append(want, fmt.Sprintf("%s %v", nameOf(s.Labels), s.Floats[0].Value))
+		}
+	}
+	h.want(want...)
+}
