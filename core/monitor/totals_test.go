@@ -32,7 +32,7 @@ type past struct {
 
 func newPast(t *testing.T, seed uint64) *past {
 	t.Helper()
-	p := &past{t: t, rnd: rand.New(rand.NewPCG(seed, 11)), now: at(1, "00:00")} //nolint:gosec // a test's
+	p := &past{t: t, rnd: rand.New(rand.NewPCG(seed, 11)), now: at(1, "00:00")}
 	p.configure()
 	return p
 }

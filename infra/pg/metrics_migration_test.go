@@ -65,7 +65,7 @@ func lives() []life {
 			add(&long, monitor.Succeeded, time.Duration(d)*time.Microsecond)
 		}
 	}
-	rnd := rand.New(rand.NewPCG(4, 4)) //nolint:gosec // a test's
+	rnd := rand.New(rand.NewPCG(4, 4))
 	outcomes := []monitor.Outcome{monitor.Succeeded, monitor.Failed, monitor.Missed, monitor.Abandoned, monitor.Unknown}
 	for range 500 {
 		d := record.NoDuration
