@@ -20,10 +20,7 @@ type change struct {
 
 // apply makes the push durable and changes the group, which is locked, to what stands now.
 func (c *change) apply(ctx context.Context, l *series.LockedGroup) error {
-	old, err := decodeBody(l.Body)
-	if err != nil {
-		return err
-	}
+	old := c.g.standing(ctx, l)
 	over := c.g.expired(l, old)
 	if over != nil {
 		old = nil
@@ -60,6 +57,15 @@ func (c *change) apply(ctx context.Context, l *series.LockedGroup) error {
 	}
 	written = append(append(over, written...), ended(gone, at)...)
 	return c.g.o.Appender.AppendSamples(ctx, l.Org, written, describe(append(c.families, ownFamilies(&l.Group)...)))
+}
+
+// standing are the group's families. A body that cannot be read has none: whoever pushes or deletes the group mends it.
+func (g *Gateway) standing(ctx context.Context, l *series.LockedGroup) []*family {
+	families, err := decodeBody(l.Body)
+	if err != nil {
+		g.o.Logger.ErrorContext(ctx, "a pushed group could not be read and is replaced", "organisation", l.Org, "labels", l.Labels, "error", err)
+	}
+	return families
 }
 
 // expired ends the series of a group whose time was over before anybody could end them: nil where it was not. What is written of the

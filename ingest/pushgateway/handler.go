@@ -204,11 +204,7 @@ func (g *Gateway) drop(ctx context.Context, org tenant.OrgID, key []series.Label
 		if !l.Found {
 			return nil
 		}
-		old, err := decodeBody(l.Body)
-		if err != nil {
-			return err
-		}
-		all := append(old, ownFamilies(&l.Group)...)
+		all := append(g.standing(ctx, l), ownFamilies(&l.Group)...)
 		return g.o.Appender.AppendSamples(ctx, l.Org, ended(vanished(all, nil), g.next(l)), nil)
 	})
 }
