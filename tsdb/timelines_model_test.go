@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -79,8 +80,8 @@ func lead(rng *rand.Rand, o tenant.OrgID, id uuid.UUID, begin, end time.Time, ga
 		case n < 97:
 			l.control(monitor.Control{Action: []record.Action{record.Pause, record.Resume}[rng.IntN(2)]})
 		case n < 99:
-			for _, id := range l.state.Incidents {
-				l.control(monitor.Control{Action: record.ResolveIncident, Incident: id})
+			for _, k := range slices.Sorted(maps.Keys(l.state.Incidents)) {
+				l.control(monitor.Control{Action: record.ResolveIncident, Incident: l.state.Incidents[k]})
 				break
 			}
 		case rng.IntN(8) == 0:

@@ -204,8 +204,8 @@ func (c *chunk) queueLast(b *pgx.Batch) {
 		 where org_id = $1 and monitor_id = m.id and finished_at <= $3 and %s
 		 order by finished_at desc limit 1)`
 	which := fmt.Sprintf(last, "outcome = 'success'")
-	if c.needs.LastRun {
-		which += " union all " + fmt.Sprintf(last, "duration_seconds is not null") + " union all " + fmt.Sprintf(last, "z_score is not null")
+	if c.needs.LastRun { // in this order: of those that ended together the last tells the duration
+		which = fmt.Sprintf(last, "z_score is not null") + " union all " + which + " union all " + fmt.Sprintf(last, "duration_seconds is not null")
 	}
 	b.Queue(`select m.n, r.* from unnest($2::uuid[]) with ordinality as m (id, n) cross join lateral (`+which+`) as r`,
 		c.org.UUID, idsOf(asked), c.q.From)
@@ -290,13 +290,10 @@ func (c *chunk) upTo(i int) error {
 	}
 	for ; c.done < i; c.done++ {
 		s := c.subjects[c.done]
-		slices.SortStableFunc(s.last, func(a, b monitor.Run) int { return a.FinishedAt.Compare(b.FinishedAt) })
 		s.Runs = c.runs
-		if len(s.last) > 0 && len(s.Runs) > 0 && s.Runs[0].FinishedAt.Before(s.last[len(s.last)-1].FinishedAt) {
-			s.Runs = append(s.Runs, s.last...)
-			slices.SortStableFunc(s.Runs, func(a, b monitor.Run) int { return a.FinishedAt.Compare(b.FinishedAt) })
-		} else if len(s.last) > 0 {
+		if len(s.last) > 0 {
 			s.Runs = slices.Insert(s.Runs, 0, s.last...)
+			slices.SortStableFunc(s.Runs, func(a, b monitor.Run) int { return a.FinishedAt.Compare(b.FinishedAt) })
 		}
 		s.Runs = append(s.Runs, s.later...)
 		c.runs = s.Runs[:0]

@@ -31,13 +31,13 @@ func TestTimelinesOfRows(t *testing.T) {
 	pgtest.Each(t, func(t *testing.T, pool *pgxpool.Pool) {
 		t.Parallel()
 		seed := rand.Uint64()
-		t.Logf("seed %d", seed)
 		rng := rand.New(rand.NewPCG(seed, 1))
 		end := time.Now().UTC().Truncate(time.Hour).Add(-time.Hour)
+		t.Logf("seed %d, until %s", seed, end)
 		begin := end.Add(-25 * day)
 		gaps := saveGaps(t, pool, rng, begin, end)
 		lives := map[uuid.UUID]*life{}
-		for n := range byte(14) {
+		for n := range byte(10) {
 			made := begin.Add(time.Duration(rng.Float64() * 20 * float64(day))).Truncate(time.Microsecond)
 			l := lead(rng, org(1), id(n), made, end, gaps[record.Partition(id(n), 2)])
 			l.save(t, pool, end)
@@ -46,7 +46,7 @@ func TestTimelinesOfRows(t *testing.T) {
 		}
 		rollUp(ctxFor(t), t, pool, end.Add(-3*time.Hour))
 		r := tsdb.NewReader(pool)
-		for range 150 {
+		for range 60 {
 			q := randomQuery(rng, begin, end)
 			got := read(t, r, org(1), q)
 			for _, l := range lives {

@@ -269,8 +269,8 @@ func (e *expectation) excuse(t time.Time, steps []step) {
 		if timer.After(t) || timer.Equal(t) && slices.ContainsFunc(steps, e.judged) {
 			return
 		}
-		g, ok := e.rules.Doubtful(e.rows.Gaps, e.due, e.deadline, timer)
-		if !ok { // a gap that began behind the timer can have been known, where all was read late
+		g, ok := e.rules.Doubtful(e.rows.Gaps, e.due, e.deadline, timer.Add(-time.Microsecond))
+		if !ok { // one that began then or later can have been known, where all was read late
 			g, ok = e.rules.Doubtful(e.rows.Gaps, e.due, e.deadline, e.deadline)
 		}
 		if !ok {

@@ -3,12 +3,14 @@ package timeline_test
 import (
 	"fmt"
 	"math"
+	"slices"
 	"sort"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/tokiflow/tokiflow/core/metric"
+	"github.com/tokiflow/tokiflow/core/monitor"
 	"github.com/tokiflow/tokiflow/core/timeline"
 )
 
@@ -40,7 +42,7 @@ func compare(seed uint64, n int, retries bool) string {
 	for i, from := range []time.Time{epoch(), epoch().Add(-time.Hour), w.kept[len(w.kept)/2].at, w.now.Add(-10 * time.Minute), w.kept[len(w.kept)/3].at.Add(time.Second)} {
 		to := end
 		if i%2 == 1 {
-			to = from.Add(end.Sub(from) / 2)
+			to = from.Add(end.Sub(from) / 2).Truncate(time.Microsecond)
 		}
 		q := timeline.Query{From: from, To: to}
 		rows := w.cut(q)
@@ -129,9 +131,76 @@ func same(a, b float64) bool {
 	return a == b || math.Abs(a-b) <= 1e-9*math.Max(math.Abs(a), math.Abs(b))
 }
 
-// cut leaves of the rows what a reader of the window would bring.
+// cut leaves of the rows what a reader of the window brings (tsdb).
 func (w *walk) cut(q timeline.Query) *timeline.Rows {
 	r := w.rows
 	r.Settled = !w.now.After(q.To)
+	since := time.Time{}
+	var before []monitor.Run
+	for _, run := range r.Runs {
+		if run.FinishedAt.After(q.From) {
+			break
+		}
+		before = append(before, run)
+		if run.Outcome == monitor.Succeeded || run.Outcome == monitor.Failed || run.Outcome == monitor.Abandoned {
+			if since = run.StartedAt; since.IsZero() {
+				since = run.FinishedAt
+			}
+		}
+	}
+	w.cutTotals(&r, q)
+	r.Runs, r.Transitions, r.Incidents = nil, nil, nil
+	for _, fits := range []func(monitor.Run) bool{
+		func(x monitor.Run) bool { return x.Outcome == monitor.Succeeded && x.Duration >= 0 },
+		func(x monitor.Run) bool { return x.Outcome == monitor.Succeeded },
+		func(x monitor.Run) bool { return x.Duration >= 0 },
+	} {
+		for _, run := range slices.Backward(before) {
+			if r.State != nil && !r.State.LastPing.At.After(q.From) {
+				break // the state tells
+			}
+			if fits(run) {
+				r.Runs = append(r.Runs, run)
+				break
+			}
+		}
+	}
+	for _, run := range w.rows.Runs {
+		if !run.FinishedAt.Before(since) && (!run.FinishedAt.After(q.To) || !run.StartedAt.IsZero() && !run.StartedAt.After(q.To)) {
+			r.Runs = append(r.Runs, run)
+		}
+	}
+	slices.SortStableFunc(r.Runs, func(a, b monitor.Run) int { return a.FinishedAt.Compare(b.FinishedAt) })
+	for i, x := range w.rows.Transitions {
+		last := i+1 == len(w.rows.Transitions) || !w.rows.Transitions[i+1].At.Before(since)
+		if !x.At.After(q.To) && (!x.At.Before(since) || last && (r.State == nil || r.State.Since.After(q.From))) {
+			r.Transitions = append(r.Transitions, x)
+		}
+	}
+	for _, n := range w.rows.Incidents {
+		if !n.Opened.After(q.To) && (n.Resolved.IsZero() || !n.Resolved.Before(since)) {
+			r.Incidents = append(r.Incidents, n)
+		}
+	}
 	return &r
+}
+
+// cutTotals takes the totals to the end of the window, those of a deleted monitor to its beginning.
+func (w *walk) cutTotals(r *timeline.Rows, q timeline.Query) {
+	r.Totals, r.TotalsAt = *r.Totals.Clone(), q.To
+	within, by := func(t time.Time) bool { return t.After(q.To) }, int64(-1)
+	if w.gone {
+		r.TotalsAt = q.From
+		within, by = func(t time.Time) bool { return !t.After(q.From) }, 1
+	}
+	for i := range r.Runs {
+		if within(r.Runs[i].FinishedAt) {
+			r.Totals.AddRun(&r.Runs[i], by)
+		}
+	}
+	for i := range r.Transitions {
+		if within(r.Transitions[i].At) {
+			r.Totals.AddTransition(&r.Transitions[i], by)
+		}
+	}
 }
