@@ -1,6 +1,7 @@
 package promapi
 
 import (
+	"errors"
 	"slices"
 	"strconv"
 	"time"
@@ -20,6 +21,7 @@ type builder struct {
 	window  window
 	budget  *budget
 	most    int // pieces in all; a query that would see each would see more samples than are allowed
+	enough  int // series; 0: all are wanted
 	pieces  int
 	out     []storage.Series
 	moments []moment // of the timeline at hand
@@ -177,8 +179,14 @@ func (b *builder) add(s *computed) error {
 			" changes of value into memory: shorten the time range, or select fewer series"}
 	}
 	b.out = append(b.out, s)
+	if b.enough > 0 && len(b.out) >= b.enough {
+		return errEnough
+	}
 	return nil
 }
+
+// errEnough ends the reading: there are as many series as are wanted.
+var errEnough = errors.New("enough series were found")
 
 func (b *builder) labelsOf(id string, e *entry) labels.Labels {
 	b.label.Reset()

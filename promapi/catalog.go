@@ -1,7 +1,9 @@
 package promapi
 
 import (
+	"cmp"
 	"slices"
+	"strings"
 
 	"github.com/google/uuid"
 	"github.com/prometheus/prometheus/model/labels"
@@ -33,22 +35,9 @@ func newCatalog() catalog {
 		}
 	}
 	slices.SortStableFunc(c, func(a, b entry) int {
-		if a.name != b.name {
-			return compare(a.name, b.name)
-		}
-		return compare(a.value, b.value)
+		return cmp.Or(strings.Compare(a.name, b.name), strings.Compare(a.value, b.value))
 	})
 	return c
-}
-
-func compare(a, b string) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
 }
 
 // selection is what some matchers can match of the computed series.

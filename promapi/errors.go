@@ -84,7 +84,7 @@ func (e *storageError) Unwrap() error { return e.err }
 
 // failure tells an error of reading from those of the query itself: limits and the end of its time.
 func failure(doing string, err error) error {
-	if err == nil || isContext(err) {
+	if err == nil || isContext(err) || errors.Is(err, errEnough) {
 		return err
 	}
 	if _, ok := errors.AsType[*limitError](err); ok {
@@ -107,8 +107,9 @@ func refusal(err error) *apiError {
 		return &apiError{kind: errUnauthorized, message: fault.MessageOf(err)}
 	case fault.Forbidden:
 		return &apiError{kind: errForbidden, message: fault.MessageOf(err)}
+	default:
+		return &apiError{kind: errUnavailable, message: "the API key could not be checked: try again in a moment", cause: err}
 	}
-	return &apiError{kind: errUnavailable, message: "the API key could not be checked: try again in a moment", cause: err}
 }
 
 // answerTo is what a failed query is answered with.

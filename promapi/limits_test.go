@@ -57,6 +57,10 @@ func TestLimitsSayWhichAndWhatToDo(t *testing.T) {
 	if status, got := b.get("key-1", "/query?query=sum(tokiflow_monitor_up)%2bcount(load)", nil); status != 422 {
 		t.Errorf("20 and 40 series are more than 50: %d %s", status, got)
 	}
+	if status, got := b.get("key-1", "/series?match[]=tokiflow_monitor_status&limit=30", nil); status != 200 || strings.Count(got, "__name__") != 30 ||
+		!strings.Contains(got, "truncated due to limit") {
+		t.Errorf("a limit in the request keeps below ours: %d %s", status, got)
+	}
 	if status, _ := b.get("key-1", "/query?query=sum(tokiflow_monitor_up)", nil); status != 200 {
 		t.Errorf("20 series: %d", status)
 	}
@@ -132,6 +136,12 @@ func TestTheHorizonAndTheRetentionAreTheEnds(t *testing.T) {
 	}
 	if _, got := b.get("key-1", "/series?match[]=tokiflow_monitor_up&end=1795262000", nil); got != `{"status":"success","data":[]}` {
 		t.Errorf("before the retention: %s", got)
+	}
+	for _, path := range []string{"/query?query=tokiflow_monitor_up&time=1e18", "/query?query=tokiflow_monitor_up&time=-1e18", "/query?query=count_over_time(tokiflow_monitor_up[290y])&time=9e9",
+		"/query?query=tokiflow_monitor_up offset -290y", "/query_range?query=tokiflow_monitor_up&start=-1e18&end=1e18&step=1y", "/series?match[]=tokiflow_monitor_up&start=1e18"} {
+		if status, got := b.get("key-1", strings.ReplaceAll(path, " ", "%20"), nil); status != 200 && status != 400 {
+			t.Errorf("%s: %d %s", path, status, got)
+		}
 	}
 	before := len(b.history.queries())
 	if _, got := b.get("key-1", "/series?match[]=tokiflow_monitor_up", nil); !strings.Contains(got, l.id()) {

@@ -60,18 +60,18 @@ func (p *pieces) addLine(from int64, l metric.Line, ok bool) {
 	default:
 		if last := p.last(); last.kind != moving || p.lines[last.index] != l {
 			p.lines = append(p.lines, l)
-			p.add(piece{from: from, index: int32(len(p.lines) - 1), kind: moving}) //nolint:gosec // far fewer
+			p.add(piece{from: from, index: int32(len(p.lines) - 1), kind: moving})
 		}
 	}
 }
 
 // addHistogram says what a native histogram is worth. Its count only grows, so one of the same count is the same.
 func (p *pieces) addHistogram(from int64, h *monitor.Histogram) {
-	if last := p.last(); last.kind == native && p.hists[last.index].Count == uint64(h.Count) { //nolint:gosec // never negative
+	if last := p.last(); last.kind == native && p.hists[last.index].Count == uint64(h.Count) {
 		return
 	}
 	p.hists = append(p.hists, nativeHistogram(h))
-	p.add(piece{from: from, index: int32(len(p.hists) - 1), kind: native}) //nolint:gosec // far fewer
+	p.add(piece{from: from, index: int32(len(p.hists) - 1), kind: native})
 }
 
 // addAbsent says that there is no sample from an instant on: where there was one, the first is a staleness marker.
@@ -111,8 +111,8 @@ func (p *pieces) until(i int) int64 {
 // nativeHistogram is a histogram as Prometheus keeps one. The hint is that of a histogram before which nothing is known.
 func nativeHistogram(h *monitor.Histogram) *histogram.Histogram {
 	out := &histogram.Histogram{
-		Schema: monitor.HistogramSchema, ZeroThreshold: zeroThreshold, ZeroCount: uint64(h.Zero), //nolint:gosec // never negative
-		Count: uint64(h.Count), Sum: h.Sum.Seconds(), //nolint:gosec // never negative
+		Schema: monitor.HistogramSchema, ZeroThreshold: zeroThreshold, ZeroCount: uint64(h.Zero),
+		Count: uint64(h.Count), Sum: h.Sum.Seconds(),
 	}
 	out.PositiveBuckets = make([]int64, 0, len(h.Buckets))
 	next, before := int32(0), int64(0)

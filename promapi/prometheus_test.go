@@ -76,7 +76,11 @@ func TestPrometheusSaysTheSame(t *testing.T) {
 	b := newBench(t, zoo(end, 10), func(o *promapi.Options) { o.Clock = func() time.Time { return end } })
 	p := services.Prometheus(t, "global: {}\n", "--web.enable-remote-write-receiver")
 	for from := end.Add(-3*time.Hour - time.Minute); from.Before(end); from = from.Add(10 * time.Minute) {
-		err := b.api.Samples(t.Context(), org(1), from, from.Add(10*time.Minute), 15*time.Second, func(list []series.Series) error {
+		to := from.Add(10 * time.Minute)
+		if to.After(end) {
+			to = end
+		}
+		err := b.api.Samples(t.Context(), org(1), from, to, 15*time.Second, func(list []series.Series) error {
 			return remoteWrite(t, p.URL(), list)
 		})
 		if err != nil {

@@ -2,6 +2,8 @@ package promapi
 
 import (
 	"context"
+	"errors"
+	"maps"
 	"math"
 	"slices"
 	"sync"
@@ -69,7 +71,10 @@ func (q *querier) load(ctx context.Context, hints *storage.SelectHints, matchers
 	}
 	b := builder{selection: s, window: w, budget: q.budget, most: q.api.limits.MaxSamples}
 	if exist {
-		err = q.read(ctx, s, w.first, w, b.names)
+		b.enough = hints.Limit
+		if err = q.read(ctx, s, w.first, w, b.names); errors.Is(err, errEnough) {
+			err = nil
+		}
 	} else {
 		// What was shown at the instant before the first says whether a series has gone stale at the first.
 		err = q.read(ctx, s, w.before(), w, b.series)
@@ -88,6 +93,9 @@ func (q *querier) window(ctx context.Context, mint, maxt, step int64, exist bool
 		return window{}, err
 	}
 	mint, maxt = max(mint, q.api.oldest(horizon)), min(maxt, horizon)
+	if mint > maxt {
+		return window{first: 1, last: 0, step: step}, nil
+	}
 	if exist {
 		return window{first: mint, last: maxt, step: max(step, ceil((maxt-mint)/100, step))}, nil
 	}
@@ -226,11 +234,6 @@ func (q *querier) each(ctx context.Context, matchers []*labels.Matcher, f func(l
 }
 
 func limited(m map[string]bool, hints *storage.LabelHints) []string {
-	out := make([]string, 0, len(m))
-	for k := range m {
-		out = append(out, k)
-	}
-	slices.Sort(out)
-	out, _ = hints.ApplyLimit(out)
+	out, _ := hints.ApplyLimit(slices.Sorted(maps.Keys(m)))
 	return out
 }

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/go-chi/chi/v5"
@@ -106,7 +107,7 @@ func (a *API) serve(endpoint string, h handler) http.HandlerFunc {
 // prepare reads the form and the time that the request has.
 func (a *API) prepare(w http.ResponseWriter, r *http.Request) (context.Context, context.CancelFunc, error) {
 	const most = 1 << 20 // of a form; a selector of ten thousand ids takes 400 KB
-	if r.Header.Get("Content-Type") == "application/x-www-form-urlencoded" {
+	if strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-www-form-urlencoded") {
 		r.Body = http.MaxBytesReader(w, r.Body, most)
 	}
 	if err := r.ParseForm(); err != nil {
