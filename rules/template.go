@@ -149,7 +149,7 @@ func call(name string) *parse.CommandNode {
 
 // budget is what one template has used.
 type budget struct {
-	ctx   context.Context //nolint:containedctx // a template's functions get no argument of ours
+	ctx   context.Context // a template's functions get no argument of ours
 	steps int
 	bytes int
 }
