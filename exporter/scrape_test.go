@@ -57,7 +57,7 @@ func unpacked(t testing.TB, w *httptest.ResponseRecorder) []byte {
 
 func TestEveryEncodingHasTheSameBytes(t *testing.T) {
 	s := newBundle(t)
-	s.store.put(s.a, randomMonitors(500)...)
+	s.store.put(s.a, randomMonitors(200)...)
 	for _, accept := range []string{acceptText, acceptOpenMetrics, acceptProto} {
 		want := s.get("a", "/metrics/monitors", "Accept", accept)
 		for _, c := range []string{"gzip", "zstd"} {
