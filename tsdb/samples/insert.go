@@ -154,6 +154,8 @@ func (b *batch) resolve(ctx context.Context, tx pgx.Tx) error {
 // upsert makes the series asked for known to the database and to the cache.
 func (b *batch) upsert(ctx context.Context, tx pgx.Tx) error {
 	n := len(b.asks)
+	// In one order everywhere, should another partition ever ask for the same.
+	slices.SortFunc(b.asks, func(x, y ask) int { return bytes.Compare(x.key[:], y.key[:]) })
 	orgs, keys := make([][16]byte, n), make([][16]byte, n)
 	names, labels := make([]string, n), make([]string, n)
 	first, last := make([]int32, n), make([]int32, n)

@@ -223,3 +223,74 @@ func count(t testing.TB, pool *pgxpool.Pool, sql string, args ...any) (n int64) 
 	}
 	return n
 }
+
+// BenchmarkLate writes samples that are all older than those already there, as a sender's backlog behind a restart: each is looked up.
+func BenchmarkLate(b *testing.B) {
+	for _, level := range []string{"plain", "community"} {
+		b.Run(level, func(b *testing.B) {
+			pool := pgtest.On(b, level)
+			w := newWriter(pool)
+			if _, err := w.Assigned(b.Context(), 0); err != nil {
+				b.Fatal(err)
+			}
+			s := newScraper(0, 10_000)
+			s.now = s.now.Add(12 * time.Hour)
+			var recs []record.Entry
+			for n := range 5 + b.N/2_000 {
+				if n == 5 {
+					s.now = s.now.Add(-11 * time.Hour)
+				}
+				recs = append(recs, record.Entry{Offset: int64(n), Value: s.record()})
+			}
+			if err := w.Batch(b.Context(), 0, recs[:5], false); err != nil {
+				b.Fatal(err)
+			}
+			b.ResetTimer()
+			for recs = recs[5:]; len(recs) > 0; {
+				n := min(8, len(recs))
+				if err := w.Batch(b.Context(), 0, recs[:n], false); err != nil {
+					b.Fatal(err)
+				}
+				recs = recs[n:]
+			}
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "samples/s")
+		})
+	}
+}
+
+// BenchmarkRestart is the first scrape of 10,000 series behind a restart, over ten days of samples: each series is asked for.
+func BenchmarkRestart(b *testing.B) {
+	for _, level := range []string{"plain", "community"} {
+		b.Run(level, func(b *testing.B) {
+			pool := pgtest.On(b, level)
+			w := newWriter(pool)
+			s := newScraper(0, 10_000)
+			offset := int64(0)
+			scrape := func(w *samples.Writer) {
+				var recs []record.Entry
+				for range 5 {
+					recs = append(recs, record.Entry{Offset: offset, Value: s.record()})
+					offset++
+				}
+				if err := w.Batch(b.Context(), 0, recs, false); err != nil {
+					b.Fatal(err)
+				}
+			}
+			for range 10 {
+				if _, err := w.Assigned(b.Context(), 0); err != nil {
+					b.Fatal(err)
+				}
+				scrape(w)
+				s.now = s.now.Add(24 * time.Hour)
+			}
+			exec(b, pool, `analyze samples, series`)
+			b.ResetTimer()
+			for range b.N {
+				if _, err := w.Assigned(b.Context(), 0); err != nil {
+					b.Fatal(err)
+				}
+				scrape(w)
+			}
+		})
+	}
+}
