@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 
 	"github.com/prometheus/prometheus/promql"
@@ -73,17 +74,23 @@ type limitError struct{ message string }
 // Error is the message.
 func (e *limitError) Error() string { return e.message }
 
-// storageError is a failure of ours while reading. Its text is for the log only.
+// storageError is a failure of ours while reading. It says what may be told: what is behind it has been logged.
 type storageError struct{ err error }
 
-// Error is for the log.
-func (e *storageError) Error() string { return e.err.Error() }
+// Error is what may be told.
+func (e *storageError) Error() string {
+	if m := fault.MessageOf(e.err); m != "" {
+		return m
+	}
+	return "the series could not be read: try again, and if it stays, see the log of Tokiflow"
+}
 
 // Unwrap is the cause.
 func (e *storageError) Unwrap() error { return e.err }
 
-// failure tells an error of reading from those of the query itself: limits and the end of its time.
-func failure(doing string, err error) error {
+// failed tells an error of reading from those of the query itself: limits, and the end of its time. It logs it, since the
+// engine passes on no more than a text, which a customer may see.
+func (a *API) failed(ctx context.Context, doing string, err error) error {
 	if err == nil || isContext(err) || errors.Is(err, errEnough) {
 		return err
 	}
@@ -93,7 +100,11 @@ func failure(doing string, err error) error {
 	if _, ok := errors.AsType[*storageError](err); ok {
 		return err
 	}
-	return &storageError{fmt.Errorf("%s: %w", doing, err)}
+	if a.limited != nil && a.limited(err) {
+		return &limitError{err.Error()}
+	}
+	a.logger.LogAttrs(ctx, slog.LevelError, "series could not be read", slog.String("while", doing), slog.Any("error", err))
+	return &storageError{err}
 }
 
 func isContext(err error) bool {
@@ -118,10 +129,10 @@ func (a *API) answerTo(err error) *apiError {
 		return e
 	}
 	if e, ok := errors.AsType[*storageError](err); ok {
-		if fault.CodeOf(e) == fault.Unavailable {
-			return &apiError{kind: errUnavailable, message: fault.MessageOf(e), cause: e}
+		if fault.CodeOf(e.err) == fault.Unavailable {
+			return &apiError{kind: errUnavailable, message: e.Error()}
 		}
-		return &apiError{kind: errInternal, message: "the series could not be read: try again, and if it stays, see the log of Tokiflow", cause: e}
+		return &apiError{kind: errInternal, message: e.Error()}
 	}
 	if e, ok := errors.AsType[*limitError](err); ok {
 		return &apiError{kind: errExecution, message: e.message}

@@ -176,6 +176,16 @@ func TestOurFailuresAreNotTold(t *testing.T) {
 	if status, got := history(nil).get("key-1", "/metadata", nil); status != 500 || strings.Contains(got, "10.1.2.3") {
 		t.Errorf("metadata: %d %s", status, got)
 	}
+	tooMuch := newBench(t, nil, func(o *promapi.Options) {
+		o.Stored = func(tenant.OrgID) storage.Queryable { return (&stored{fail: secret}).queryable() }
+		o.Limited = func(err error) bool { return errors.Is(err, secret) }
+	})
+	if status, got := tooMuch.get("key-1", "/query?query=load", nil); status != 422 || !strings.Contains(got, secret.Error()) {
+		t.Errorf("a limit of the stored series: %d %s", status, got)
+	}
+	if _, err := history(secret).api.Query(t.Context(), org(1), "tokiflow_monitor_up", now()); err == nil || strings.Contains(err.Error(), "10.1.2.3") {
+		t.Errorf("to rules: %v", err)
+	}
 	if status, got := history(fault.New(fault.Unavailable, "the database cannot be reached")).get("key-1", "/query?query=tokiflow_monitor_up", nil); status != 503 ||
 		!strings.Contains(got, "the database cannot be reached") {
 		t.Errorf("unavailable: %d %s", status, got)
@@ -257,6 +267,9 @@ func TestStatsAndMetrics(t *testing.T) {
 		t.Errorf("no statistics: %s", got)
 	}
 	b.get("key-1", "/query?query=", nil)
+	if b.api.Engine() == nil {
+		t.Error("no engine")
+	}
 	want := `# HELP tokiflow_promql_requests_total Requests to the Prometheus API, by endpoint and HTTP status. Many 422 or 503: queries meet their limits; the slow ones are in the log.
 # TYPE tokiflow_promql_requests_total counter
 tokiflow_promql_requests_total{endpoint="/query",status="200"} 1

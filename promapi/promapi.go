@@ -55,7 +55,9 @@ type Limits struct {
 type Options struct {
 	Timelines Timelines
 	// Stored are the series that were written to an organisation; nil: none.
-	Stored   func(org tenant.OrgID) storage.Queryable
+	Stored func(org tenant.OrgID) storage.Queryable
+	// Limited reports whether an error of Stored says that a query asks for too much: its text is then told; nil: none does.
+	Limited  func(err error) bool
 	Metadata Metadata // nil: only computed series have any
 	Rules    Rules    // nil: there are none
 	// Horizon is the instant up to which the history of an organisation is complete; nil: now.
@@ -73,6 +75,7 @@ type Options struct {
 type API struct {
 	timelines Timelines
 	stored    func(org tenant.OrgID) storage.Queryable
+	limited   func(err error) bool
 	metadata  Metadata
 	rules     Rules
 	horizon   func(ctx context.Context, org tenant.OrgID) (time.Time, error)
@@ -103,7 +106,7 @@ func New(o Options) (*API, error) {
 	}
 	l := o.Limits.orDefaults()
 	a := &API{
-		timelines: o.Timelines, stored: o.Stored, metadata: o.Metadata, rules: o.Rules, horizon: o.Horizon, keys: o.Keys, clock: o.Clock,
+		timelines: o.Timelines, stored: o.Stored, limited: o.Limited, metadata: o.Metadata, rules: o.Rules, horizon: o.Horizon, keys: o.Keys, clock: o.Clock,
 		logger: o.Logger, retention: o.Retention, version: o.Version, limits: l, catalog: newCatalog(),
 		parser: parser.NewParser(parser.Options{}), metrics: newMetrics(),
 	}

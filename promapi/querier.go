@@ -29,9 +29,9 @@ func (a *API) Queryable(org tenant.OrgID) storage.Queryable {
 		}
 		s, err := a.stored(org).Querier(mint, maxt)
 		if err != nil {
-			return nil, &storageError{err}
+			return nil, a.failed(context.Background(), readingStored, err)
 		}
-		return storage.NewMergeQuerier(append(q, &counted{Querier: s, budget: b}), nil, storage.ChainedSeriesMerge), nil
+		return storage.NewMergeQuerier(append(q, &counted{Querier: s, api: a, budget: b}), nil, storage.ChainedSeriesMerge), nil
 	})
 }
 
@@ -109,7 +109,7 @@ func (q *querier) end(ctx context.Context) (int64, error) {
 		if q.api.horizon != nil {
 			t, err := q.api.horizon(ctx, q.org)
 			if err != nil {
-				q.failed = &storageError{err}
+				q.failed = q.api.failed(ctx, "asking for the horizon", err)
 				return
 			}
 			if t.Before(now) {
@@ -140,7 +140,7 @@ func (q *querier) read(ctx context.Context, s *selection, from int64, w window, 
 		}
 		return f(t)
 	})
-	return failure("reading timelines", err)
+	return q.api.failed(ctx, "reading timelines", err)
 }
 
 // LabelNames are those of the series that the matchers choose.

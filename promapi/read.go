@@ -132,7 +132,7 @@ func (a *API) readSamples(ctx context.Context, r *request, req *prompb.ReadReque
 		if err != nil {
 			return nil, err
 		}
-		err = a.collect(set, resp.Results[i], &left)
+		err = a.collect(ctx, set, resp.Results[i], &left)
 		if e := q.Close(); err == nil {
 			err = e
 		}
@@ -144,7 +144,7 @@ func (a *API) readSamples(ctx context.Context, r *request, req *prompb.ReadReque
 }
 
 // collect reads a set whole, but no more samples than are left.
-func (a *API) collect(set storage.SeriesSet, into *prompb.QueryResult, left *int) error {
+func (a *API) collect(ctx context.Context, set storage.SeriesSet, into *prompb.QueryResult, left *int) error {
 	var it chunkenc.Iterator
 	for set.Next() {
 		s := set.At()
@@ -168,7 +168,7 @@ func (a *API) collect(set storage.SeriesSet, into *prompb.QueryResult, left *int
 			}
 		}
 		if err := it.Err(); err != nil {
-			return failure("reading samples", err)
+			return a.failed(ctx, readingStored, err)
 		}
 		into.Timeseries = append(into.Timeseries, out)
 	}
@@ -182,7 +182,7 @@ func (a *API) readChunks(ctx context.Context, r *request, req *prompb.ReadReques
 		if err != nil {
 			return err
 		}
-		err = stream(ctx, w, int64(i), set)
+		err = a.stream(ctx, w, int64(i), set)
 		if e := q.Close(); err == nil {
 			err = e
 		}
@@ -193,7 +193,7 @@ func (a *API) readChunks(ctx context.Context, r *request, req *prompb.ReadReques
 	return nil
 }
 
-func stream(ctx context.Context, w io.Writer, query int64, set storage.SeriesSet) error {
+func (a *API) stream(ctx context.Context, w io.Writer, query int64, set storage.SeriesSet) error {
 	for set.Next() {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -215,7 +215,7 @@ func stream(ctx context.Context, w io.Writer, query int64, set storage.SeriesSet
 			}
 		}
 		if err := it.Err(); err != nil {
-			return failure("reading samples", err)
+			return a.failed(ctx, readingStored, err)
 		}
 		if len(out.Chunks) > 0 {
 			if err := frame(w, query, out); err != nil {

@@ -170,7 +170,7 @@ func (a *API) allGroups(ctx context.Context, r *request) ([]RuleGroup, error) {
 		return nil, nil
 	}
 	g, err := a.rules.RuleGroups(ctx, r.org)
-	return g, failure("reading rules", err)
+	return g, a.failed(ctx, "reading rules", err)
 }
 
 func (a *API) ruleFilterOf(form url.Values) (f ruleFilter, err error) {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql"
 
 	"github.com/tokiflow/tokiflow/core/tenant"
@@ -26,9 +27,14 @@ func (a *API) Query(ctx context.Context, org tenant.OrgID, expr string, at time.
 	}
 	switch v := r.Value.(type) {
 	case promql.Vector:
+		for i := range v {
+			if v[i].H != nil {
+				v[i].H = v[i].H.Copy() // the engine uses what a closed query held again
+			}
+		}
 		return v, nil
 	case promql.Scalar:
-		return promql.Vector{{T: v.T, F: v.V}}, nil
+		return promql.Vector{{T: v.T, F: v.V, Metric: labels.EmptyLabels()}}, nil
 	default:
 		return nil, fmt.Errorf("the expression is a %s: a vector or a scalar is wanted", r.Value.Type())
 	}

@@ -56,29 +56,34 @@ func (b *budget) take(n int64) error {
 // counted is the querier of stored series: what it selects is counted, and its errors are known for what they are.
 type counted struct {
 	storage.Querier
+	api    *API
 	budget *budget
 }
 
 // Select chooses series.
 func (c *counted) Select(ctx context.Context, sort bool, hints *storage.SelectHints, matchers ...*labels.Matcher) storage.SeriesSet {
-	return &countedSet{SeriesSet: c.Querier.Select(ctx, sort, hints, matchers...), budget: c.budget}
+	return &countedSet{SeriesSet: c.Querier.Select(ctx, sort, hints, matchers...), api: c.api, budget: c.budget, ctx: ctx}
 }
 
 // LabelValues are those of one label.
 func (c *counted) LabelValues(ctx context.Context, name string, hints *storage.LabelHints, matchers ...*labels.Matcher) ([]string, annotations.Annotations, error) {
 	v, w, err := c.Querier.LabelValues(ctx, name, hints, matchers...)
-	return v, w, failure("reading stored series", err)
+	return v, w, c.api.failed(ctx, readingStored, err)
 }
 
 // LabelNames are those of the chosen series.
 func (c *counted) LabelNames(ctx context.Context, hints *storage.LabelHints, matchers ...*labels.Matcher) ([]string, annotations.Annotations, error) {
 	v, w, err := c.Querier.LabelNames(ctx, hints, matchers...)
-	return v, w, failure("reading stored series", err)
+	return v, w, c.api.failed(ctx, readingStored, err)
 }
+
+const readingStored = "reading stored series"
 
 type countedSet struct {
 	storage.SeriesSet
+	api    *API
 	budget *budget
+	ctx    context.Context // of the selection, for the log
 	err    error
 }
 
@@ -93,10 +98,10 @@ func (s *countedSet) Next() bool {
 
 // Err is why there is no next one.
 func (s *countedSet) Err() error {
-	if s.err != nil {
-		return s.err
+	if s.err == nil {
+		s.err = s.api.failed(s.ctx, readingStored, s.SeriesSet.Err())
 	}
-	return failure("reading stored series", s.SeriesSet.Err())
+	return s.err
 }
 
 func timeOf(ms int64) time.Time { return time.UnixMilli(ms).UTC() }

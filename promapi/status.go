@@ -64,7 +64,7 @@ func (a *API) metricMetadata(ctx context.Context, r *request) (*answer, error) {
 	if a.metadata != nil {
 		written, err := a.metadata.Metadata(ctx, r.org, name, max(limit, 0))
 		if err != nil {
-			return nil, failure("reading metadata", err)
+			return nil, a.failed(ctx, "reading metadata", err)
 		}
 		for n, list := range written {
 			for _, m := range list {
