@@ -44,19 +44,15 @@ func (s *Store) ChangePushGroup(
 // lockPushGroup makes the row where there is none, so that there is one to be locked.
 func lockPushGroup(ctx context.Context, q *db.Queries, org tenant.OrgID, labels []series.Label) (*series.LockedGroup, error) {
 	key := series.GroupKey(labels)
-	named := make(map[string]string, len(labels))
-	for _, l := range labels {
-		named[l.Name] = l.Value
+	lock := db.LockPushGroupParams{OrgID: org, Key: key[:]}
+	row, err := q.LockPushGroup(ctx, lock)
+	found := err == nil
+	if errors.Is(err, pgx.ErrNoRows) {
+		if found, err = insertPushGroup(ctx, q, org, key[:], labels); err != nil {
+			return nil, err
+		}
+		row, err = q.LockPushGroup(ctx, lock)
 	}
-	text, err := json.Marshal(named)
-	if err != nil {
-		return nil, err
-	}
-	n, err := q.InsertPushGroup(ctx, db.InsertPushGroupParams{OrgID: org, Key: key[:], Labels: text})
-	if err != nil {
-		return nil, err
-	}
-	row, err := q.LockPushGroup(ctx, db.LockPushGroupParams{OrgID: org, Key: key[:]})
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, fault.New(fault.Unavailable, "the group was deleted at this moment, try again")
 	}
@@ -72,13 +68,27 @@ func lockPushGroup(ctx context.Context, q *db.Queries, org tenant.OrgID, labels 
 			Org: org, Labels: labels, Body: row.Body, TTL: time.Duration(row.TtlMs) * time.Millisecond,
 			PushedAt: timeOf(row.PushedAt), FailedAt: timeOf(row.FailedAt), ExpiresAt: timeOf(row.ExpiresAt), LastAt: row.LastAt.UTC(),
 		},
-		Found: n == 0,
+		Found: found,
 	}
 	g.After = g.LastAt
 	if beat.After(g.After) {
 		g.After = beat.UTC()
 	}
 	return g, nil
+}
+
+// insertPushGroup reports whether another has inserted it meanwhile.
+func insertPushGroup(ctx context.Context, q *db.Queries, org tenant.OrgID, key []byte, labels []series.Label) (found bool, err error) {
+	named := make(map[string]string, len(labels))
+	for _, l := range labels {
+		named[l.Name] = l.Value
+	}
+	text, err := json.Marshal(named)
+	if err != nil {
+		return false, err
+	}
+	n, err := q.InsertPushGroup(ctx, db.InsertPushGroupParams{OrgID: org, Key: key, Labels: text})
+	return n == 0, err
 }
 
 func storePushGroup(ctx context.Context, q *db.Queries, g *series.LockedGroup) error {
