@@ -2,6 +2,7 @@ package exporter_test
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strconv"
 	"strings"
@@ -213,4 +214,25 @@ func TestOptionsAreHeld(t *testing.T) {
 	if got := len(metric.Families()); got != 16 {
 		t.Errorf("there are %d families: bring docs/prometheus.md up to date", got)
 	}
+}
+
+func FuzzAnyRequestIsAnswered(f *testing.F) {
+	f.Add("name[]=tokiflow_monitor_up&project=shop", acceptOpenMetrics+";q=0.5,"+acceptText, "gzip;q=0.1, zstd")
+	f.Add("label[]=a=b&id[]=1&x", ",;q=;=,*/*;q=nan", ";,identity;q=-1")
+	s := newBundle(f)
+	s.store.put(s.a, fleetOf(3)...)
+	f.Fuzz(func(t *testing.T, query, accept, encoding string) {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics/monitors", nil)
+		r.URL.RawQuery = query
+		r.Header = http.Header{"X-Api-Key": {"a"}, "Accept": {accept}, "Accept-Encoding": {encoding}}
+		w := httptest.NewRecorder()
+		s.router.ServeHTTP(w, r)
+		switch w.Code {
+		case http.StatusOK:
+			scraped(t, unpacked(t, w), w.Header().Get("Content-Type"))
+		case http.StatusBadRequest:
+		default:
+			t.Errorf("%d %s", w.Code, w.Body)
+		}
+	})
 }
