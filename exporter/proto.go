@@ -113,14 +113,14 @@ func (f *family) appendHistogram(b []byte, e *entry) (out []byte, n int) {
 		n++
 		switch s.part {
 		case count:
-			h = binary.AppendUvarint(append(h, histogramCount), uint64(l.Num))
+			h = binary.AppendUvarint(append(h, histogramCount), uint64(l.Value(l.At)))
 		case sum:
-			h = appendDouble(h, histogramSum, l.Num)
+			h = appendDouble(h, histogramSum, l.Value(l.At))
 		case bucket:
 			if math.IsInf(s.bound, 1) {
 				continue // it is the count, and optional
 			}
-			c := uint64(l.Num)
+			c := uint64(l.Value(l.At))
 			h = binary.AppendUvarint(append(h, histogramBucket), uint64(1+uvarintSize(c)+9))
 			h = binary.AppendUvarint(append(h, bucketCount), c)
 			h = appendDouble(h, bucketBound, s.bound)
