@@ -16,8 +16,9 @@ import (
 // Timelines tells how an organisation's monitors stood in a window: f is called with one after the other, in the order of
 // their ids, and may use the timeline until it returns. An error of f ends it and is returned. All is read in one snapshot.
 //
-// Beyond what core/timeline says, a run that was open for more than a week counts as open only while it is, or until it is
-// a week behind the window.
+// Beyond what core/timeline says: of a run that ended more than a week behind the window it is not known that it had begun
+// by then. Where the window ends more than a week ago, the time up and down is off by the rounding of sums in the aggregates,
+// some microseconds.
 func (r *Reader) Timelines(ctx context.Context, org tenant.OrgID, q timeline.Query, f func(*timeline.Timeline) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -62,7 +63,7 @@ type subject struct {
 const together = 500
 
 func (t *tell) run(ctx context.Context) error {
-	// Some thousand rows must come in the order in which they are asked for, without being sorted; compiling takes longer than that.
+	// Rows come in the order in which monitors are asked for, unless several processes read them. Compiling takes longer than reading.
 	if _, err := t.tx.Exec(ctx, `select set_config('jit', 'off', true), set_config('max_parallel_workers_per_gather', '0', true)`); err != nil {
 		return err
 	}

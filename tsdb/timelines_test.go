@@ -97,10 +97,16 @@ func randomQuery(rng *rand.Rand, begin, end time.Time) timeline.Query {
 	return q
 }
 
-// rowsOf are all rows of a life.
+// rowsOf are all rows of a life. Of runs that ended long behind the window it is not looked for when they began.
 func rowsOf(l *life, q timeline.Query, end time.Time) *timeline.Rows {
 	rows := l.rows
 	rows.Settled = !end.After(q.To)
+	rows.Runs = slices.Clone(rows.Runs)
+	for i := range rows.Runs {
+		if r := &rows.Runs[i]; r.FinishedAt.After(q.To.Add(7 * day)) {
+			r.StartedAt = time.Time{}
+		}
+	}
 	return &rows
 }
 
