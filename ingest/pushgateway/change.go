@@ -56,7 +56,12 @@ func (c *change) apply(ctx context.Context, l *series.LockedGroup) error {
 		return err
 	}
 	written = append(append(over, written...), ended(gone, at)...)
-	return c.g.o.Appender.AppendSamples(ctx, l.Org, written, describe(append(c.families, ownFamilies(&l.Group)...)))
+	about := c.g.known.Fresh(l.Org, describe(append(c.families, ownFamilies(&l.Group)...)), c.g.now())
+	if err := c.g.o.Appender.AppendSamples(ctx, l.Org, written, about); err != nil {
+		return err
+	}
+	c.g.known.Stored(l.Org, about)
+	return nil
 }
 
 // standing are the group's families. A body that cannot be read has none: whoever pushes or deletes the group mends it.

@@ -98,6 +98,7 @@ func (o *Options) validate() error {
 type Gateway struct {
 	o       Options
 	metrics *metrics
+	known   *admit.Described
 }
 
 // New makes a Gateway and registers its metrics.
@@ -105,7 +106,7 @@ func New(o Options) (*Gateway, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
-	g := &Gateway{o: o, metrics: newMetrics()}
+	g := &Gateway{o: o, metrics: newMetrics(), known: admit.NewDescribed()}
 	if err := g.metrics.register(o.Metrics); err != nil {
 		return nil, err
 	}

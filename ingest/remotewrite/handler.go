@@ -235,6 +235,7 @@ func (h *Handler) append(ctx context.Context, org tenant.OrgID, b *batch) answer
 	if full {
 		samples, histograms = b.count()
 	}
+	b.metadata = h.known.Fresh(org, b.metadata, b.now)
 	if len(b.series) > 0 || len(b.metadata) > 0 {
 		if err := h.o.Appender.AppendSamples(ctx, org, b.series, b.metadata); err != nil {
 			// The log has said what is the matter; only that it was told is of interest here.
@@ -244,6 +245,7 @@ func (h *Handler) append(ctx context.Context, org tenant.OrgID, b *batch) answer
 			return a
 		}
 	}
+	h.known.Stored(org, b.metadata)
 	h.metrics.refusedSamples(&b.refused)
 	a := answer{status: http.StatusNoContent, samples: samples, histograms: histograms}
 	switch {

@@ -428,6 +428,7 @@ func TestMetadata(t *testing.T) {
 	if w := h.v2(req); w.Code != http.StatusNoContent {
 		t.Fatal(w.Code, w.Body)
 	}
+	h.v2(req) // says the same again
 	got := fmt.Sprintf("%q", h.appender.metadata[orgOf(1)])
 	want := `[{"a_total" "counter" "All of it` + "\uFFFD" + `" "seconds"} {"b" "stateset" "" ""} {"c" "" "" ""}` +
 		` {"took" "histogram" "How long" "s"} {"n_total" "counter" "How many" "s"} {"_sum" "summary" "" "s"}]`

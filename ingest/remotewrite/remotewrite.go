@@ -79,6 +79,7 @@ func (o *Options) validate() error {
 type Handler struct {
 	o       Options
 	metrics *metrics
+	known   *admit.Described
 	atOnce  atomic.Int64 // bytes being dealt with
 	bodies  sync.Pool    // *[]byte
 	batches sync.Pool    // *batch
@@ -89,7 +90,7 @@ func New(o Options) (*Handler, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
-	h := &Handler{o: o, metrics: newMetrics(o.Limiter)}
+	h := &Handler{o: o, metrics: newMetrics(o.Limiter), known: admit.NewDescribed()}
 	if err := h.metrics.register(o.Metrics); err != nil {
 		return nil, err
 	}
