@@ -228,7 +228,7 @@ func (h *Handler) append(ctx context.Context, org tenant.OrgID, b *batch) answer
 	samples, histograms := b.count()
 	if wait := h.o.Limiter.Take(org, samples+histograms); wait > 0 {
 		b.refused.add(admit.OverRate, samples+histograms, "the organisation sends more samples a second than it may")
-		h.metrics.refusedSamples(&b.refused)
+		h.refused(ctx, org, &b.refused)
 		return answer{status: http.StatusTooManyRequests, text: b.refused.String(), retry: wait}
 	}
 	full := h.dropExcess(org, b)
@@ -246,7 +246,7 @@ func (h *Handler) append(ctx context.Context, org tenant.OrgID, b *batch) answer
 		}
 	}
 	h.known.Stored(org, b.metadata)
-	h.metrics.refusedSamples(&b.refused)
+	h.refused(ctx, org, &b.refused)
 	a := answer{status: http.StatusNoContent, samples: samples, histograms: histograms}
 	switch {
 	case full:
@@ -258,6 +258,15 @@ func (h *Handler) append(ctx context.Context, org tenant.OrgID, b *batch) answer
 		a.text = b.refused.String()
 	}
 	return a
+}
+
+// refused counts what was not taken, and logs the first of it, once a minute: senders repeat themselves.
+func (h *Handler) refused(ctx context.Context, org tenant.OrgID, r *refusals) {
+	h.metrics.refusedSamples(r)
+	now, last := h.o.Clock().Unix(), h.logged.Load()
+	if r.count > 0 && now-last >= 60 && h.logged.CompareAndSwap(last, now) {
+		h.o.Logger.WarnContext(ctx, "samples of a remote write are refused", "organisation", org, "faults", r.count, "first", r.texts[0])
+	}
 }
 
 // dropExcess takes the series out that are more than the organisation may have, and reports whether there were any.

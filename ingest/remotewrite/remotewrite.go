@@ -81,6 +81,7 @@ type Handler struct {
 	metrics *metrics
 	known   *admit.Described
 	atOnce  atomic.Int64 // bytes being dealt with
+	logged  atomic.Int64 // when a refusal was logged last, Unix seconds
 	bodies  sync.Pool    // *[]byte
 	batches sync.Pool    // *batch
 }
