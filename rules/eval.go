@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/value"
@@ -16,6 +15,9 @@ import (
 	"github.com/tokiflow/tokiflow/core/rule"
 	"github.com/tokiflow/tokiflow/core/series"
 )
+
+// maxAlertBytes bounds the labels and annotations of a rule's alerts: they are stored with each evaluation.
+const maxAlertBytes = 16 << 20
 
 var errDuplicateSeries = errors.New("vector contains metrics with the same labelset after applying rule labels")
 
@@ -78,15 +80,19 @@ func (e *evaluation) alert(ctx context.Context, r *prepared, vector promql.Vecto
 	if limit := e.group.around.MaxResults; limit > 0 && len(vector) > limit {
 		return nil, e.within(len(vector), "alerts") // before a template is expanded for each
 	}
-	s := scene{rule: r.Alert, at: e.at, externalURL: e.group.url}
-	s.query = func(ctx context.Context, expr string, at time.Time) (promql.Vector, error) {
-		return e.query(ctx, expr, at, e.out.Samples)
-	}
-	results := make([]rule.Result, 0, len(vector))
+	s := scene{rule: r.Alert, at: e.at, externalURL: e.group.url, query: e.ask}
+	results, size := make([]rule.Result, 0, len(vector)), 0
 	for _, v := range vector {
-		results = append(results, e.result(ctx, r, s, v))
+		res := e.result(ctx, r, s, v)
+		results = append(results, res)
 		if err := ctx.Err(); err != nil {
 			return nil, fmt.Errorf("the evaluation took too long: %w", err)
+		}
+		for _, l := range append(res.Labels, res.Annotations...) {
+			size += len(l.Name) + len(l.Value)
+		}
+		if size > maxAlertBytes {
+			return nil, fmt.Errorf("labels and annotations of its alerts exceed %d MiB", maxAlertBytes>>20)
 		}
 	}
 	machine := rule.Rule{For: r.For, KeepFiringFor: r.KeepFiringFor, Limit: e.limit()}
@@ -119,7 +125,7 @@ func (e *evaluation) result(ctx context.Context, r *prepared, s scene, v promql.
 	b.Set(labels.AlertName, r.Alert)
 	out := rule.Result{Labels: labelsOf(b.Labels()), Value: v.F}
 	for i := range out.Labels { // they come from what others have written, and go where a NUL cannot
-		out.Labels[i].Value = bounded(out.Labels[i].Value)
+		out.Labels[i].Name, out.Labels[i].Value = bounded(out.Labels[i].Name), bounded(out.Labels[i].Value)
 	}
 	for _, t := range r.annotations {
 		out.Annotations = append(out.Annotations, series.Label{Name: t.name, Value: s.expand(ctx, t, data)})

@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/prometheus/prometheus/promql"
+	"github.com/prometheus/prometheus/storage"
 
 	"github.com/tokiflow/tokiflow/core/rule"
 	"github.com/tokiflow/tokiflow/core/series"
@@ -95,7 +96,7 @@ func (h *house) Query(ctx context.Context, org tenant.OrgID, expr string, at tim
 }
 
 // QueryOver is Query with samples laid over.
-func (h *house) QueryOver(ctx context.Context, org tenant.OrgID, expr string, at time.Time, over []series.Series) (promql.Vector, error) {
+func (h *house) QueryOver(ctx context.Context, org tenant.OrgID, expr string, at time.Time, over storage.Queryable) (promql.Vector, error) {
 	if h.asked != nil {
 		if err := h.asked(ctx, org, expr); err != nil {
 			return nil, err

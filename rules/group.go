@@ -8,14 +8,16 @@ import (
 
 	"github.com/prometheus/prometheus/model/value"
 	"github.com/prometheus/prometheus/promql"
+	"github.com/prometheus/prometheus/storage"
 
 	"github.com/tokiflow/tokiflow/core/rule"
 	"github.com/tokiflow/tokiflow/core/series"
+	"github.com/tokiflow/tokiflow/rules/memory"
 )
 
-// Query asks an expression for the instant at. What the rules before it in the group recorded at their instant is offered as recorded:
-// who can lays it over what is stored. It is the caller's and may not be kept.
-type Query func(ctx context.Context, expr string, at time.Time, recorded []series.Series) (promql.Vector, error)
+// Query asks an expression for the instant at. What the rules before it in the group have just given is offered as recorded, nil where
+// that is nothing: who can lays it over what is stored.
+type Query func(ctx context.Context, expr string, at time.Time, recorded storage.Queryable) (promql.Vector, error)
 
 // Surroundings are what templates may speak of beside the alert itself.
 type Surroundings struct {
@@ -111,15 +113,38 @@ func (g *Group) Evaluate(ctx context.Context, query Query, clock func() time.Tim
 type evaluation struct {
 	group *Group
 	query Query
-	at    time.Time      // its instant
-	asked time.Time      // what the expressions are asked for: the instant less the group's offset
-	given map[string]int // where in out.Samples a series is, by key
+	at    time.Time       // its instant
+	asked time.Time       // what the expressions are asked for: the instant less the group's offset
+	given map[string]int  // where in out.Samples a series is, by key
+	over  *memory.Storage // out.Samples, to be asked; nil: there are none
 	out   Outcome
+}
+
+// ask asks an expression, over what the rules before have given.
+func (e *evaluation) ask(ctx context.Context, expr string, at time.Time) (promql.Vector, error) {
+	if e.over == nil {
+		return e.query(ctx, expr, at, nil)
+	}
+	return e.query(ctx, expr, at, e.over)
+}
+
+// add takes one series into the outcome, or puts it in the place of its staleness marker.
+func (e *evaluation) add(s series.Series, key string) {
+	if e.over == nil {
+		e.over = memory.New()
+	}
+	if i, there := e.given[key]; there {
+		e.out.Samples[i] = s
+	} else {
+		e.given[key] = len(e.out.Samples)
+		e.out.Samples = append(e.out.Samples, s)
+	}
+	_ = e.over.Replace(s) // it was made a moment ago, so it can be read
 }
 
 // rule evaluates one rule and returns its progress. With an error that is the old one.
 func (e *evaluation) rule(ctx context.Context, r *prepared, before rule.Progress) (rule.Progress, error) {
-	vector, err := e.query(ctx, r.Expr, e.asked, e.out.Samples)
+	vector, err := e.ask(ctx, r.Expr, e.asked)
 	if err != nil {
 		return before, err
 	}
@@ -157,13 +182,8 @@ func (e *evaluation) rule(ctx context.Context, r *prepared, before rule.Progress
 func (e *evaluation) give(samples []series.Series) {
 	for _, s := range samples {
 		k := rule.Key(s.Labels)
-		i, twice := e.given[k]
-		switch {
-		case !twice:
-			e.given[k] = len(e.out.Samples)
-			e.out.Samples = append(e.out.Samples, s)
-		case isMarker(e.out.Samples[i]):
-			e.out.Samples[i] = s
+		if i, twice := e.given[k]; !twice || isMarker(e.out.Samples[i]) {
+			e.add(s, k)
 		}
 	}
 }
@@ -172,8 +192,7 @@ func (e *evaluation) give(samples []series.Series) {
 func (e *evaluation) end(l []series.Label) {
 	k := rule.Key(l)
 	if _, goesOn := e.given[k]; !goesOn {
-		e.given[k] = len(e.out.Samples)
-		e.out.Samples = append(e.out.Samples, series.Series{Labels: l, Floats: []series.Float{{At: e.asked.UnixMilli(), Value: stale()}}})
+		e.add(series.Series{Labels: l, Floats: []series.Float{{At: e.asked.UnixMilli(), Value: stale()}}}, k)
 	}
 }
 

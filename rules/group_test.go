@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -12,7 +11,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
-	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/value"
 	"github.com/prometheus/prometheus/promql"
@@ -68,7 +66,7 @@ func (w *world) set(o tenant.OrgID, at time.Time, lines ...string) {
 }
 
 func (w *world) ask(o tenant.OrgID) rules.Query {
-	return func(ctx context.Context, expr string, at time.Time, recorded []series.Series) (promql.Vector, error) {
+	return func(ctx context.Context, expr string, at time.Time, recorded storage.Queryable) (promql.Vector, error) {
 		return w.querier.QueryOver(ctx, o, expr, at, recorded)
 	}
 }
@@ -251,7 +249,7 @@ func TestTheEvaluationEndsWithItsContext(t *testing.T) {
 		many = append(many, promql.Sample{F: 1, Metric: labels.FromStrings("i", fmt.Sprint(i))})
 	}
 	asked := 0
-	ask := func(ctx context.Context, expr string, _ time.Time, _ []series.Series) (promql.Vector, error) {
+	ask := func(ctx context.Context, expr string, _ time.Time, _ storage.Queryable) (promql.Vector, error) {
 		if asked++; asked == 5 {
 			cancel()
 		}
@@ -264,44 +262,20 @@ func TestTheEvaluationEndsWithItsContext(t *testing.T) {
 	}
 }
 
-func TestMemory(t *testing.T) {
+func TestAlertsMayHaveSoMuchText(t *testing.T) {
 	t.Parallel()
-	m := memory.New()
-	l := labels.FromStrings("__name__", "a")
-	h := &histogram.FloatHistogram{Count: 1, Sum: 1, PositiveSpans: []histogram.Span{{Length: 1}}, PositiveBuckets: []float64{1}}
-	for _, err := range []error{
-		m.Append(l, 1, 1, nil), m.Append(l, 1, 1, nil), m.Append(l, 2, math.NaN(), nil), m.Append(l, 2, math.NaN(), nil),
-		m.Append(l, 3, 0, h), m.Append(l, 3, 0, h),
-	} {
-		if err != nil {
-			t.Error(err)
-		}
+	var v promql.Vector
+	for i := range 1000 {
+		v = append(v, promql.Sample{F: 1, Metric: labels.FromStrings("i", fmt.Sprint(i), "nul\x00", "a\x00b")})
 	}
-	if err := m.Append(l, 3, 1, nil); !errors.Is(err, memory.ErrDuplicate) {
-		t.Error(err)
+	ask := func(context.Context, string, time.Time, storage.Queryable) (promql.Vector, error) { return v, nil }
+	g := rules.Prepare(parseGroup(t, "g", `{rules: [{alert: A, expr: x, annotations: {a: '{{ range 60 }}{{ printf "%0999d" 1 }}{{ end }}'}}]}`), rules.Surroundings{})
+	if out := g.Evaluate(t.Context(), ask, time.Now, nil, start); out.Errors[0] == nil || !strings.Contains(out.Errors[0].Error(), "16 MiB") || len(out.Changes) > 0 {
+		t.Error(out.Errors)
 	}
-	if err := m.Append(l, 2, 1, nil); !errors.Is(err, memory.ErrOutOfOrder) {
-		t.Error(err)
-	}
-	if err := m.Add(series.Series{Histograms: []series.Histogram{{Data: []byte("x")}}}); err == nil {
-		t.Error("a broken histogram was taken")
-	}
-	q, err := m.Querier(2, 2)
-	if err != nil {
-		t.Fatal(err)
-	}
-	set := q.Select(t.Context(), true, nil, labels.MustNewMatcher(labels.MatchEqual, "__name__", "a"))
-	n := 0
-	for set.Next() {
-		it := set.At().Iterator(nil)
-		for it.Next() != 0 {
-			n++
-		}
-	}
-	if n != 1 {
-		t.Errorf("%d samples of one instant", n)
-	}
-	if _, _, err := q.LabelNames(t.Context(), nil); err == nil {
-		t.Error("LabelNames is there")
+	v = v[:1]
+	out := g.Evaluate(t.Context(), ask, time.Now, nil, start)
+	if out.Errors[0] != nil || len(out.Changes) != 1 || out.Changes[0].Alert.Labels[2] != (series.Label{Name: "nul\uFFFD", Value: "a\uFFFDb"}) {
+		t.Errorf("%v %+v", out.Errors, out.Changes[0].Alert.Labels)
 	}
 }

@@ -9,9 +9,7 @@ import (
 	"github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/storage"
 
-	"github.com/tokiflow/tokiflow/core/series"
 	"github.com/tokiflow/tokiflow/core/tenant"
-	"github.com/tokiflow/tokiflow/rules/memory"
 )
 
 // Querier asks an organisation's series. Safe for concurrent use.
@@ -22,7 +20,8 @@ type Querier interface {
 // OverQuerier is a Querier that can lay samples over what is stored, so that a rule sees what the rules before it in its group have
 // recorded. With a Querier that cannot, it sees that one interval later.
 type OverQuerier interface {
-	QueryOver(ctx context.Context, org tenant.OrgID, expr string, at time.Time, over []series.Series) (promql.Vector, error)
+	// QueryOver is Query; a nil over is nothing.
+	QueryOver(ctx context.Context, org tenant.OrgID, expr string, at time.Time, over storage.Queryable) (promql.Vector, error)
 }
 
 // EngineQuerier asks the engine over an organisation's storage. It is an OverQuerier.
@@ -37,9 +36,9 @@ func (q EngineQuerier) Query(ctx context.Context, org tenant.OrgID, expr string,
 }
 
 // QueryOver is Query with samples laid over what is stored.
-func (q EngineQuerier) QueryOver(ctx context.Context, org tenant.OrgID, expr string, at time.Time, over []series.Series) (promql.Vector, error) {
+func (q EngineQuerier) QueryOver(ctx context.Context, org tenant.OrgID, expr string, at time.Time, over storage.Queryable) (promql.Vector, error) {
 	stored := q.Storage(org)
-	if len(over) > 0 {
+	if over != nil {
 		stored = laidOver{stored, over}
 	}
 	query, err := q.Engine.NewInstantQuery(ctx, stored, nil, expr, at)
@@ -75,24 +74,15 @@ func copied(v promql.Vector) promql.Vector {
 }
 
 // laidOver is a storage with some samples more. Those that are stored go before those of the same series and instant.
-type laidOver struct {
-	stored storage.Queryable
-	over   []series.Series
-}
+type laidOver struct{ stored, over storage.Queryable }
 
 // Querier returns a querier of both.
 func (l laidOver) Querier(mint, maxt int64) (storage.Querier, error) {
-	over := memory.New()
-	for _, s := range l.over {
-		if err := over.Add(s); err != nil {
-			return nil, err
-		}
-	}
 	first, err := l.stored.Querier(mint, maxt)
 	if err != nil {
 		return nil, err
 	}
-	second, err := over.Querier(mint, maxt)
+	second, err := l.over.Querier(mint, maxt)
 	if err != nil {
 		return nil, errors.Join(err, first.Close())
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/prometheus/prometheus/promql"
+	"github.com/prometheus/prometheus/storage"
 
 	"github.com/tokiflow/tokiflow/core/rule"
 	"github.com/tokiflow/tokiflow/core/series"
@@ -138,8 +139,8 @@ func (e *Evaluator) evaluate(ctx context.Context, c rule.Claim, horizon time.Tim
 // query is what a group's evaluation asks by: the querier, bound to the organisation.
 func (e *Evaluator) query(org tenant.OrgID) Query {
 	over, can := e.o.Querier.(OverQuerier)
-	return func(ctx context.Context, expr string, at time.Time, recorded []series.Series) (promql.Vector, error) {
-		if can && len(recorded) > 0 {
+	return func(ctx context.Context, expr string, at time.Time, recorded storage.Queryable) (promql.Vector, error) {
+		if can {
 			return over.QueryOver(ctx, org, expr, at, recorded)
 		}
 		return e.o.Querier.Query(ctx, org, expr, at)

@@ -19,7 +19,7 @@ import (
 // knows neither a context nor a bound.
 const (
 	maxOutput = 64 << 10 // bytes; also of any text on the way
-	maxSteps  = 100_000  // elements of loops and calls of templates
+	maxSteps  = 10_000   // elements of loops and calls of templates: a recursion takes some kilobytes of stack for each
 	maxArgs   = 1000     // values that `args` holds, through all its levels
 )
 

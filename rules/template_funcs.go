@@ -99,11 +99,14 @@ func printf(format string, values ...any) (string, error) {
 			if format[i] == '*' {
 				return "", errVerbs
 			}
-			if format[i] < '0' || format[i] > '9' {
+			switch {
+			case format[i] < '0' || format[i] > '9':
 				digits = 0
-				continue
+			case format[i] == '0' && digits == 0: // a flag
+			default:
+				digits++
 			}
-			if digits++; digits > 3 {
+			if digits > 3 {
 				return "", errVerbs
 			}
 		}

@@ -190,7 +190,12 @@ func Split(g Group, progress []Progress) (found, left []Progress) {
 
 // Key is a string that only equal sets of labels have.
 func Key(labels []series.Label) string {
+	n := 0
+	for _, l := range labels {
+		n += len(l.Name) + len(l.Value) + 2
+	}
 	var b strings.Builder
+	b.Grow(n)
 	for _, l := range labels {
 		b.WriteString(l.Name)
 		b.WriteByte(0xff) // in no UTF-8 text

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -15,24 +16,28 @@ import (
 )
 
 // ClaimRuleGroups leases up to limit groups whose instant is not after the horizon, of all organisations: nobody else gets them
-// before the lease is over or they were committed or released.
+// before the lease is over or they were committed or released. One that cannot be read is left out, and told in the error, which
+// comes with the others.
 func (s *Store) ClaimRuleGroups(ctx context.Context, horizon time.Time, limit int, lease time.Duration) ([]rule.Claim, error) {
 	rows, err := s.q.ClaimRuleGroups(ctx, db.ClaimRuleGroupsParams{Horizon: horizon, MaxRows: rowLimit(limit), LeaseSeconds: lease.Seconds()})
 	if err != nil {
 		return nil, wrap("claim rule groups", err)
 	}
-	out := make([]rule.Claim, len(rows))
-	for i, r := range rows {
+	var out []rule.Claim
+	var errs []error
+	for _, r := range rows {
 		c := rule.Claim{Org: r.OrgID, Deleted: r.Deleted, Revision: r.Revision, Evaluations: r.Evaluations, Due: r.NextEvalAt}
-		if c.Group, err = toRuleGroup(r.Definition); err != nil {
-			return nil, wrap("claim rule groups", err)
+		c.Group, err = toRuleGroup(r.Definition)
+		if err == nil {
+			c.Progress, err = toProgress(r.Progress, r.Series)
 		}
-		if c.Progress, err = toProgress(r.Progress, r.Series); err != nil {
-			return nil, wrap("claim rule groups", err)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("organisation %s: %w", r.OrgID, err))
+			continue
 		}
-		out[i] = c
+		out = append(out, c)
 	}
-	return out, nil
+	return out, wrap("claim rule groups", errors.Join(errs...))
 }
 
 // ReleaseRuleGroup ends a lease: the group may be claimed again after a while.

@@ -285,3 +285,20 @@ func TestManyClaimAtOnce(t *testing.T) {
 		}
 	}
 }
+
+func TestAGroupThatCannotBeReadHoldsUpNoOther(t *testing.T) {
+	s := newBundle(t)
+	for _, name := range []string{"a", "b", "c", "d"} {
+		s.putRules(s.a, groupOf(name, "x"))
+	}
+	s.exec(`update rule_groups set definition = '[]' where name = 'a'`)
+	s.exec(`update rule_groups set progress = '{}' where name = 'b'`)
+	s.exec(`update rule_groups set series = 'x' where name = 'c'`)
+	claims, err := s.store.ClaimRuleGroups(s.ctx, ruleNow.Add(time.Hour), 100, time.Minute)
+	if len(claims) != 1 || claims[0].Group.Name != "d" {
+		t.Errorf("%+v", claims)
+	}
+	if err == nil || strings.Count(err.Error(), s.a.org.String()) != 3 {
+		t.Error(err)
+	}
+}

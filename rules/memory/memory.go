@@ -31,6 +31,7 @@ var (
 type Storage struct {
 	mu     sync.Mutex
 	series map[uint64][]*entry // by hash
+	named  map[string][]*entry // by name
 }
 
 type entry struct {
@@ -39,7 +40,7 @@ type entry struct {
 }
 
 // New returns an empty storage.
-func New() *Storage { return &Storage{series: map[uint64][]*entry{}} }
+func New() *Storage { return &Storage{series: map[uint64][]*entry{}, named: map[string][]*entry{}} }
 
 // Append appends a sample: a histogram where h is not nil. It must not be older than the series' last one, and the same again
 // changes nothing.
@@ -89,11 +90,7 @@ func same(s chunks.Sample, f float64, h *histogram.FloatHistogram) bool {
 
 // Add appends the samples of a series.
 func (s *Storage) Add(in series.Series) error {
-	b := labels.NewScratchBuilder(len(in.Labels))
-	for _, l := range in.Labels {
-		b.Add(l.Name, l.Value)
-	}
-	l := b.Labels()
+	l := labelsOf(in)
 	for _, f := range in.Floats {
 		if err := s.Append(l, f.At, f.Value, nil); err != nil {
 			return fmt.Errorf("%s: %w", l, err)
@@ -111,6 +108,33 @@ func (s *Storage) Add(in series.Series) error {
 	return nil
 }
 
+// Replace is Add, but that the samples take the place of those of the same instants.
+func (s *Storage) Replace(in series.Series) error {
+	for _, f := range in.Floats {
+		s.drop(in, f.At)
+	}
+	for _, h := range in.Histograms {
+		s.drop(in, h.At)
+	}
+	return s.Add(in)
+}
+
+// drop takes a series' sample of an instant away.
+func (s *Storage) drop(in series.Series, at int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := s.entry(labelsOf(in))
+	e.samples = slices.DeleteFunc(e.samples, func(o chunks.Sample) bool { return o.T() == at })
+}
+
+func labelsOf(in series.Series) labels.Labels {
+	b := labels.NewScratchBuilder(len(in.Labels))
+	for _, l := range in.Labels {
+		b.Add(l.Name, l.Value)
+	}
+	return b.Labels()
+}
+
 func (s *Storage) entry(l labels.Labels) *entry {
 	h := l.Hash()
 	for _, e := range s.series[h] {
@@ -120,6 +144,8 @@ func (s *Storage) entry(l labels.Labels) *entry {
 	}
 	e := &entry{labels: l}
 	s.series[h] = append(s.series[h], e)
+	name := l.Get(labels.MetricName)
+	s.named[name] = append(s.named[name], e)
 	return e
 }
 
@@ -138,7 +164,7 @@ func (q *querier) Select(_ context.Context, _ bool, _ *storage.SelectHints, matc
 	q.storage.mu.Lock()
 	defer q.storage.mu.Unlock()
 	var out []storage.Series
-	for _, es := range q.storage.series {
+	for _, es := range q.storage.candidates(matchers) {
 		for _, e := range es {
 			if !matches(e.labels, matchers) {
 				continue
@@ -155,6 +181,16 @@ func (q *querier) Select(_ context.Context, _ bool, _ *storage.SelectHints, matc
 	}
 	slices.SortFunc(out, func(a, b storage.Series) int { return labels.Compare(a.Labels(), b.Labels()) })
 	return &set{series: out, at: -1}
+}
+
+// candidates are the series among which those that match are.
+func (s *Storage) candidates(matchers []*labels.Matcher) map[string][]*entry {
+	for _, m := range matchers {
+		if m.Name == labels.MetricName && m.Type == labels.MatchEqual {
+			return map[string][]*entry{m.Value: s.named[m.Value]}
+		}
+	}
+	return s.named
 }
 
 func matches(l labels.Labels, matchers []*labels.Matcher) bool {

@@ -14,7 +14,6 @@ import (
 	"github.com/prometheus/prometheus/storage"
 
 	"github.com/tokiflow/tokiflow/core/rule"
-	"github.com/tokiflow/tokiflow/core/series"
 	"github.com/tokiflow/tokiflow/core/tenant"
 	"github.com/tokiflow/tokiflow/rules"
 	"github.com/tokiflow/tokiflow/rules/memory"
@@ -150,7 +149,7 @@ func (b *bench) feed(at time.Time) error {
 
 // evaluate evaluates every group for the instant, and stores what it records.
 func (b *bench) evaluate(ctx context.Context, at time.Time) (errs []error) {
-	ask := func(ctx context.Context, expr string, at time.Time, recorded []series.Series) (promql.Vector, error) {
+	ask := func(ctx context.Context, expr string, at time.Time, recorded storage.Queryable) (promql.Vector, error) {
 		return b.querier.QueryOver(ctx, tenant.OrgID{}, expr, at, recorded)
 	}
 	for i, g := range b.groups {
