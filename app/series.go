@@ -9,6 +9,7 @@ import (
 
 	"github.com/tokiflow/tokiflow/exporter"
 	"github.com/tokiflow/tokiflow/ingest/admit"
+	"github.com/tokiflow/tokiflow/ingest/pushgateway"
 	"github.com/tokiflow/tokiflow/ingest/remotewrite"
 	"github.com/tokiflow/tokiflow/saas/auth"
 	"github.com/tokiflow/tokiflow/tsdb/samples"
@@ -88,6 +89,13 @@ func (a *App) startSampleIngest() error {
 	if err != nil {
 		return fmt.Errorf("remote write: %w", err)
 	}
-	a.routers = append(a.routers, w)
+	g, err := pushgateway.New(pushgateway.Options{
+		Appender: a.samples, Groups: a.store, Standing: a.store, Keys: a.keys, Limiter: limiter, Logger: a.log, Metrics: a.registry,
+	})
+	if err != nil {
+		return fmt.Errorf("push: %w", err)
+	}
+	a.background("pushed groups", g.Run)
+	a.routers = append(a.routers, w, g)
 	return nil
 }
