@@ -73,7 +73,7 @@ func TestPrometheusSaysTheSame(t *testing.T) {
 		t.Skip("takes seconds")
 	}
 	end := time.Now().Truncate(15 * time.Second)
-	b := newBench(t, zoo(end, 10), func(o *promapi.Options) { o.Clock = func() time.Time { return end } })
+	b := newBench(t, zoo(end, 8), func(o *promapi.Options) { o.Clock = func() time.Time { return end } })
 	p := services.Prometheus(t, "global: {}\n", "--web.enable-remote-write-receiver")
 	for from := end.Add(-3*time.Hour - time.Minute); from.Before(end); from = from.Add(10 * time.Minute) {
 		to := from.Add(10 * time.Minute)
