@@ -27,17 +27,18 @@ const child = "TOKIFLOW_PROMQL_CHILD"
 const least = 2390
 
 // evaluation is the line that go test prints for one.
-var evaluation = regexp.MustCompile(`^\s*--- (PASS|FAIL|SKIP): TestBuiltin/testdata/([^/]+\.test)/line_(\d+)/(.*) \([0-9.]+s\)$`)
+const evaluation = `^\s*--- (PASS|FAIL|SKIP): TestBuiltin/testdata/([^/]+\.test)/line_(\d+)/(.*) \([0-9.]+s\)$`
 
 // TestAcceptance runs every evaluation of Prometheus' acceptance tests against stored samples and holds which of them go wrong.
 func TestAcceptance(t *testing.T) {
 	out := runChild(t)
+	pattern := regexp.MustCompile(evaluation)
 	var passed int
 	var missed []string
 	lines := bufio.NewScanner(bytes.NewReader(out))
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
-		m := evaluation.FindStringSubmatch(lines.Text())
+		m := pattern.FindStringSubmatch(lines.Text())
 		switch {
 		case m == nil:
 		case m[1] == "PASS":

@@ -41,6 +41,8 @@ func TestWriterDescribesMetrics(t *testing.T) {
 	f(1, "", 1, a)
 	f(1, "up", 0, upNew)
 	f(1, "up' or true --", 0)
+	f(1, "up\x00", 0)
+	f(1, "\xff", 0)
 	f(2, "", 9, series.Metadata{Name: "up", Type: "unknown", Help: "another's \uFFFD"})
 	f(3, "", 0)
 }

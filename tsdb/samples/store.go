@@ -52,6 +52,9 @@ func (s *Store) Queryable(org tenant.OrgID) storage.Queryable {
 
 // Metadata returns what is known of metrics by their names: of one, or, where metric is empty, of at most limit; 0: of all.
 func (s *Store) Metadata(ctx context.Context, org tenant.OrgID, metric string, limit int) (map[string][]series.Metadata, error) {
+	if !storable(metric) {
+		return map[string][]series.Metadata{}, nil
+	}
 	rows, err := s.pool.Query(ctx, `
 		select name, type, help, unit from series_metadata
 		where org_id = $1 and ($2 = '' or name = $2)

@@ -83,6 +83,32 @@ func TestUpkeepPacksFinishedHours(t *testing.T) {
 	check(t, store, org(1), all, want...)
 }
 
+// What comes late, twice or new behind packing or compression is there once, and the first of an instant stays.
+func TestLateBehindPacking(t *testing.T) {
+	t.Parallel()
+	pgtest.Each(t, func(t *testing.T, pool *pgxpool.Pool) {
+		l := newTopic()
+		l.samples(org(1), up("a", step(0), 0, step(15), 1, step(30), 2), up("b", step(0), 1))
+		feed(t, newWriter(pool), l)
+		store := samples.NewStore(pool, samples.Options{})
+		f := func(want string) {
+			t.Helper()
+			check(t, store, org(1), query{-1e6, 1e6, nil, []*labels.Matcher{is("host", "a")}}, `{__name__="up", host="a"} `+want)
+		}
+		for range 2 {
+			settle(t, pool, l.now.Add(day))
+			f("0=0 15=1 30=2")
+		}
+		l.samples(org(1), up("a", step(30), 92, step(45), 3, step(20), 4, step(15), 91))
+		feed(t, newWriter(pool), l)
+		for range 2 {
+			f("0=0 15=1 20=4 30=2 45=3")
+			settle(t, pool, l.now.Add(day))
+		}
+		f("0=0 15=1 20=4 30=2 45=3")
+	})
+}
+
 // Readers see every sample once at every moment, while a writer writes early and late ones and an upkeep packs.
 func TestReadWhilePacking(t *testing.T) {
 	t.Parallel()
