@@ -75,8 +75,10 @@ func prepare(f *metric.Family, s *metric.Series) line {
 }
 
 // still is what a line is worth, where it is worth the same at any instant.
-func still(l metric.Line) (v float64, ok bool) {
+func still(l *metric.Line) (v float64, ok bool) {
 	switch {
+	case l.Constant() && l.Den == 0: // nearly all: this spares them the call below
+		return l.Num, true
 	case l.Constant():
 		return l.Value(l.At), true
 	case l.Num == l.Den && l.NumRate == l.DenRate: // always up
@@ -115,8 +117,8 @@ func (f *family) differ(a, b *entry) bool {
 		if !oka {
 			continue
 		}
-		va, sa := still(la)
-		vb, sb := still(lb)
+		va, sa := still(&la)
+		vb, sb := still(&lb)
 		if !sa || !sb || math.Float64bits(va) != math.Float64bits(vb) { // of what moves another instant is known now
 			return true
 		}

@@ -71,7 +71,7 @@ func (f *family) appendProto(b []byte, e *entry, holes *[]hole) (out []byte, n i
 		}
 		b = binary.AppendUvarint(append(b, familyMetric), uint64(len(e.pair)+len(s.pair)+11))
 		b = append(append(b, e.pair[:]...), s.pair...)
-		v, fixed := still(l)
+		v, fixed := still(&l)
 		b = appendDouble(append(b, kind, 9), number, v)
 		if !fixed {
 			*holes = append(*holes, hole{at: len(b) - 8, line: l})

@@ -161,8 +161,18 @@ func TestHeaders(t *testing.T) {
 		}
 	}
 	for _, c := range []struct{ accept, encoding string }{
-		{"", ""}, {"gzip", "gzip"}, {"zstd,gzip", "zstd"}, {"gzip, deflate, br, zstd", "zstd"}, {"gzip;q=1, zstd;q=0.5", "gzip"},
-		{"gzip;q=0", ""}, {"*", "gzip"}, {"gzip;q=0, *", ""}, {"br", ""}, {"identity;q=1, gzip;q=0.5", ""}, {"GZIP;Q=0.2", "gzip"}, {"gzip;q=2", ""},
+		{"", ""},
+		{"gzip", "gzip"},
+		{"zstd,gzip", "zstd"},
+		{"gzip, deflate, br, zstd", "zstd"},
+		{"gzip;q=1, zstd;q=0.5", "gzip"},
+		{"gzip;q=0", ""},
+		{"*", "gzip"},
+		{"gzip;q=0, *", ""},
+		{"br", ""},
+		{"identity;q=1, gzip;q=0.5", ""},
+		{"GZIP;Q=0.2", "gzip"},
+		{"gzip;q=2", ""},
 	} {
 		if got := s.ask("a", http.MethodGet, "/metrics/monitors", "Accept-Encoding", c.accept).Header().Get("Content-Encoding"); got != c.encoding {
 			t.Errorf("Accept-Encoding: %s gives %q, want %q", c.accept, got, c.encoding)

@@ -56,7 +56,7 @@ func (f *family) appendText(b []byte, e *entry, holes *[]hole) (out []byte, n in
 		b = append(b, s.before...)
 		b = append(b, e.text[:]...)
 		b = append(b, s.after...)
-		if v, fixed := still(l); fixed {
+		if v, fixed := still(&l); fixed {
 			b = appendValue(b, v)
 		} else {
 			*holes = append(*holes, hole{at: len(b), line: l})
