@@ -30,6 +30,8 @@ import (
 	"github.com/tokiflow/tokiflow/tsdb"
 )
 
+const testKey = "tkf_prom_test_key_0123456789abcdef0123456789"
+
 // logID is of a log that is never written down: its records go straight to the evaluator.
 const logID = "an hour"
 

@@ -14,8 +14,6 @@ import (
 	"github.com/tokiflow/tokiflow/app"
 )
 
-const testKey = "tkf_prom_test_key_0123456789abcdef0123456789"
-
 // process is a Tokiflow that a test talks to over HTTP.
 type process struct {
 	t    *testing.T
@@ -29,6 +27,7 @@ func start(t *testing.T, databaseURL string) *process {
 	a, err := app.New(app.Options{
 		Listen: "127.0.0.1:0", DataDir: t.TempDir(), DatabaseURL: databaseURL, LogPartitions: 1,
 		PingBodyLimit: 100_000, BootstrapAPIKey: testKey, AllowPrivateWebhooks: true,
+		Series:   app.Series{AllowPrivateForwards: true},
 		Logger:   slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
 		Announce: func(w app.Welcome) { ready <- w },
 	})
