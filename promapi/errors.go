@@ -91,10 +91,13 @@ func (e *storageError) Unwrap() error { return e.err }
 // failed tells an error of reading from those of the query itself: limits, and the end of its time. It logs it, since the
 // engine passes on no more than a text, which a customer may see.
 func (a *API) failed(ctx context.Context, doing string, err error) error {
-	if err == nil || isContext(err) || errors.Is(err, errEnough) {
-		return err
+	if errors.Is(err, errEnough) {
+		return errEnough
 	}
-	if _, ok := errors.AsType[*limitError](err); ok {
+	if e, ok := errors.AsType[*limitError](err); ok {
+		return e // alone: whoever was stopped by it may have added that it was stopped
+	}
+	if err == nil || isContext(err) {
 		return err
 	}
 	if _, ok := errors.AsType[*storageError](err); ok {

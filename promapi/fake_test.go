@@ -84,7 +84,7 @@ func (h *history) Timelines(ctx context.Context, org tenant.OrgID, q timeline.Qu
 		}
 		c.ID = uuid.Nil
 		if err != nil {
-			return err
+			return errors.Join(err, context.Canceled) // as who ends a transaction may say
 		}
 	}
 	return nil
