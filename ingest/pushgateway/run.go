@@ -6,14 +6,13 @@ import (
 	"time"
 
 	"github.com/tokiflow/tokiflow/core/series"
-	"github.com/tokiflow/tokiflow/core/tenant"
 )
 
 // lookEvery is how often Run looks whether a group has expired, or it is time for the values of all; page is how many groups it
 // locks at a time.
 const (
 	lookEvery = 5 * time.Second
-	page      = 500
+	page      = 200
 )
 
 // Run keeps the values of all groups standing, and ends those whose time is over, until ctx ends; it returns ctx's error. Any
@@ -108,7 +107,7 @@ func (b *beat) sound(ctx context.Context, now time.Time) error {
 	return nil
 }
 
-// repeat appends the values of groups, which are ordered by organisation.
+// repeat appends the values of groups.
 func (g *Gateway) repeat(ctx context.Context, groups []series.Group, at time.Time) error {
 	return g.each(ctx, groups, func(group *series.Group, families []*family) ([]series.Series, error) {
 		return samples(append(families, ownFamilies(group)...), at)
@@ -130,32 +129,33 @@ func endOf(group *series.Group) time.Time {
 	return group.ExpiresAt
 }
 
-// each appends what f makes of each group, organisation by organisation. A group whose body cannot be read is left out and
-// logged: it must not keep the others down.
+// atOnce is how many series are appended at a time.
+const atOnce = 20_000
+
+// each appends what f makes of each group. A group whose body cannot be read is left out and logged: it must not keep the others
+// down.
 func (g *Gateway) each(ctx context.Context, groups []series.Group, f func(*series.Group, []*family) ([]series.Series, error)) error {
-	byOrg := map[tenant.OrgID][]series.Series{}
-	var order []tenant.OrgID
+	var collected []series.Series
 	for i := range groups {
 		group := &groups[i]
 		families, err := decodeBody(group.Body)
-		var s []series.Series
 		if err == nil {
+			var s []series.Series
 			s, err = f(group, families)
+			collected = append(collected, s...)
 		}
 		if err != nil {
 			g.metrics.failures.Inc()
-			g.o.Logger.ErrorContext(ctx, "a pushed group cannot be read: push it again, or delete it", "organisation", group.Org, "labels", group.Labels, "error", err)
+			g.o.Logger.ErrorContext(ctx, "a pushed group cannot be read: push it again, or delete it",
+				"organisation", group.Org, "labels", group.Labels, "error", err)
+		}
+		if i+1 < len(groups) && groups[i+1].Org == group.Org && len(collected) < atOnce || len(collected) == 0 {
 			continue
 		}
-		if _, ok := byOrg[group.Org]; !ok {
-			order = append(order, group.Org)
-		}
-		byOrg[group.Org] = append(byOrg[group.Org], s...)
-	}
-	for _, org := range order {
-		if err := g.o.Appender.AppendSamples(ctx, org, byOrg[org], nil); err != nil {
+		if err := g.o.Appender.AppendSamples(ctx, group.Org, collected, nil); err != nil {
 			return err
 		}
+		collected = nil
 	}
 	return nil
 }
