@@ -39,7 +39,8 @@ const (
 	minInterval  = time.Second
 )
 
-// ParseFile reads a rule file. The errors name lines and columns, as promtool's do.
+// ParseFile reads a rule file. The errors name lines and columns, as promtool's do. Of several YAML documents it reads the first, as
+// Prometheus does; Lint tells.
 func (f *Format) ParseFile(content []byte) ([]rule.Group, []error) {
 	return f.parseFile(content, false)
 }
@@ -51,9 +52,6 @@ func (f *Format) ParseFileLoosely(content []byte) ([]rule.Group, []error) {
 
 func (f *Format) parseFile(content []byte, loosely bool) (groups []rule.Group, errs []error) {
 	defer notPanicking(&errs)
-	if _, err := oneDocument(content); err != nil {
-		return nil, []error{err}
-	}
 	parsed, errs := rulefmt.Parse(content, loosely, model.UTF8Validation, f.parser, slog.New(slog.DiscardHandler))
 	if len(errs) > 0 {
 		return nil, errs

@@ -33,6 +33,9 @@ func (l *Lint) Add(file string, content []byte, groups []rule.Group) []error {
 	if err := yaml.Unmarshal(content, &p); err != nil {
 		return []error{fmt.Errorf("%s: %w", file, err)}
 	}
+	if _, err := oneDocument(content); err != nil {
+		errs = append(errs, fmt.Errorf("%s:%w", file, err))
+	}
 	for i, g := range groups {
 		at := file
 		if i < len(p.Groups) {
