@@ -51,6 +51,7 @@ func places() []place {
 		{pattern: "infra/store/...", may: []string{"core/...", "saas/...", "infra/pg"}},
 		{pattern: "infra/eventlog/...", may: flow},
 		{pattern: "infra/safehttp", may: flow},
+		{pattern: "infra/seal", may: flow},
 		{pattern: "infra/blob/...", may: flow},
 		{pattern: "infra/mail/...", may: flow},
 		{pattern: "core/tenant", pure: true},
@@ -64,7 +65,8 @@ func places() []place {
 		{pattern: "core/alert", may: core, pure: true},
 		{pattern: "core/record", may: []string{"core/tenant", "core/series"}, pure: true},
 		{pattern: "core/checkpoint", may: core, pure: true},
-		{pattern: "core/series", pure: true},
+		{pattern: "core/series", may: []string{"core/tenant"}, pure: true},
+		{pattern: "core/forward", may: core, pure: true},
 		{pattern: "core/metric", may: core, pure: true},
 		{pattern: "core/timeline", may: core, pure: true},
 		{pattern: "core/rule", may: core, pure: true},
@@ -97,6 +99,7 @@ func owners() map[string][]string {
 		"github.com/hashicorp/raft-wal":                            {"infra/eventlog/..."},
 		"github.com/jackc/pgx/v5":                                  sql,
 		"github.com/klauspost/compress":                            aboveCore,
+		"github.com/klauspost/compress/s2":                         everywhere,
 		"github.com/pressly/goose/v3":                              {"infra/pg/..."},
 		"github.com/prometheus/alertmanager":                       {"alerting/..."},
 		"github.com/prometheus/client_golang":                      aboveCore,
@@ -110,6 +113,7 @@ func owners() map[string][]string {
 		"github.com/stripe/stripe-go":                              {"saas/billing"},
 		"github.com/tidwall/wal":                                   {"infra/eventlog/..."},
 		"github.com/twmb/franz-go":                                 {"infra/eventlog/..."},
+		"go.yaml.in/yaml/v3":                                       {"rules/...", "cmd/tokiflow", "alerting/...", "test/..."},
 		"golang.org/x":                                             aboveCore,
 	}
 }

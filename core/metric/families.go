@@ -2,6 +2,7 @@ package metric
 
 import (
 	"strconv"
+	"strings"
 
 	"github.com/tokiflow/tokiflow/core/incident"
 	"github.com/tokiflow/tokiflow/core/monitor"
@@ -194,10 +195,8 @@ func truth(b bool) float64 {
 // FormatFloat writes a value as Prometheus writes the values of the label le.
 func FormatFloat(v float64) string {
 	s := strconv.FormatFloat(v, 'g', -1, 64)
-	for _, c := range s {
-		if c == '.' || c == 'e' {
-			return s
-		}
+	if strings.ContainsAny(s, ".eIN") { // of Inf and NaN too
+		return s
 	}
 	return s + ".0"
 }
