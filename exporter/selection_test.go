@@ -236,3 +236,33 @@ func FuzzAnyRequestIsAnswered(f *testing.F) {
 		}
 	})
 }
+
+// TestManyDeletions leaves so few of many monitors that those that stay are laid out anew, and lets others come.
+func TestManyDeletions(t *testing.T) {
+	s := newBundle(t)
+	s.store.put(s.a, fleetOf(2000)...)
+	s.get("a", "/metrics/monitors?name[]=tokiflow_monitor_up")
+	want := []int{}
+	for i := range 2000 {
+		if i%100 == 7 {
+			want = append(want, i)
+			continue
+		}
+		s.store.remove(s.a, numbered(i))
+	}
+	s.now = s.now.Add(time.Minute)
+	for range 2 {
+		if d := cmp.Diff(want, chosen(t, s.get("a", "/metrics/monitors"), "tokiflow_monitor_up")); d != "" {
+			t.Fatalf("after deletions (-want +got):\n%s", d)
+		}
+	}
+	for i := range 100 {
+		m := plainMonitor(3000 + i)
+		s.store.put(s.a, m)
+		want = append(want, 3000+i)
+	}
+	s.now = s.now.Add(time.Minute)
+	if d := cmp.Diff(want, chosen(t, s.get("a", "/metrics/monitors"), "tokiflow_monitor_up")); d != "" {
+		t.Errorf("after others came (-want +got):\n%s", d)
+	}
+}
