@@ -63,6 +63,7 @@ const (
 	appendTimeout = 8 * time.Second
 	retryAfter    = 5 * time.Second
 	releaseGrace  = 2 * time.Second
+	claimTimeout  = 5 * time.Second
 	longestPause  = 10 * time.Second
 )
 

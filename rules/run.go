@@ -90,6 +90,9 @@ func (e *Evaluator) claim(ctx context.Context, limit int) ([]rule.Claim, time.Ti
 	if err != nil || horizon.IsZero() {
 		return nil, horizon, err
 	}
+	// Not cut short by the end of ctx: a claim that was made but not heard of would only end with its lease.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), claimTimeout)
+	defer cancel()
 	claims, err := e.o.Store.ClaimRuleGroups(ctx, horizon, limit, e.o.Timeout+leaseMargin)
 	return claims, horizon, err
 }
@@ -124,10 +127,13 @@ func (e *Evaluator) evaluate(ctx context.Context, c rule.Claim, horizon time.Tim
 	stored, err := e.o.Store.CommitRuleGroup(lease, c.Org, done)
 	switch {
 	case err != nil:
-		if ctx.Err() == nil {
+		again := retryAfter
+		if ctx.Err() != nil {
+			again = 0 // nothing is wrong with it
+		} else {
 			log.WarnContext(ctx, "the evaluation of a rule group cannot be stored; it is done again", "error", err)
 		}
-		e.release(ctx, c, retryAfter)
+		e.release(ctx, c, again)
 	case !stored:
 		e.metrics.overtaken.Inc()
 		log.DebugContext(ctx, "the evaluation of a rule group was overtaken")

@@ -55,7 +55,7 @@ func TestRulesCheckNamesThePlace(t *testing.T) {
 			`y.yml:2:11: a group of the name "a/b" is at x.yml:2:11 already`, `y.yml:5:9: "job:up:sum" is a duplicate of the rule at x.yml:5:9`,
 		}},
 		"one file":  {map[string]string{"x.yml": goodRules + "  - name: e\n    rules:\n      - {record: 'job:up:sum', expr: x}\n"}, []string{`x.yml:14:9: "job:up:sum" is a duplicate of the rule at x.yml:5:9`}},
-		"documents": {map[string]string{"x.yml": "groups: []\n---\ngroups: []\n"}, []string{"x.yml:3:1: there is a second YAML document"}},
+		"documents": {map[string]string{"x.yml": "groups: []\n---\ngroups: []\n"}, []string{"x.yml:2:1: there is a second YAML document"}},
 		"interval":  {map[string]string{"x.yml": strings.Replace(goodRules, "30s", "30ms", 1)}, []string{"too short"}},
 		"no YAML":   {map[string]string{"x.yml": "groups: ["}, []string{"x.yml: yaml: line 1"}},
 	} {
