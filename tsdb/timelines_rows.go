@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"time"
 
@@ -14,7 +13,6 @@ import (
 
 	"github.com/tokiflow/tokiflow/core/incident"
 	"github.com/tokiflow/tokiflow/core/monitor"
-	"github.com/tokiflow/tokiflow/core/record"
 	"github.com/tokiflow/tokiflow/core/timeline"
 )
 
@@ -31,8 +29,11 @@ func (t *tell) chunk(ctx context.Context, subjects []*subject) error {
 	b := &pgx.Batch{}
 	c.queue(b)
 	res := t.tx.SendBatch(ctx, b)
-	err := c.read(res)
-	return errors.Join(err, res.Close())
+	if err := c.read(res); err != nil {
+		_ = res.Close() // it says the same, or that nobody waits any more
+		return err
+	}
+	return res.Close()
 }
 
 // chunk is some monitors on their way.
@@ -84,12 +85,16 @@ func idsOf(subjects []*subject) []uuid.UUID {
 	return ids(subjects, func(*subject) bool { return true })
 }
 
-func sinces(subjects []*subject) []time.Time {
-	list := make([]time.Time, len(subjects))
+// sinces are from when on the subjects' rows are read, and the first of them: by that one chunks are left out.
+func sinces(subjects []*subject) (list []time.Time, first time.Time) {
+	list = make([]time.Time, len(subjects))
 	for i, s := range subjects {
 		list[i] = s.since
+		if i == 0 || s.since.Before(first) {
+			first = s.since
+		}
 	}
-	return list
+	return list, first
 }
 
 // queue asks for all that is needed; the runs of the window are the last.
@@ -140,22 +145,24 @@ func (c *chunk) queueTransitions(b *pgx.Batch) {
 	}
 	const columns = `at, from_status, to_status, seconds_in_previous, reason`
 	if len(before) > 0 {
+		since, _ := sinces(before)
 		b.Queue(`
 			select m.n, t.*
 			from unnest($2::uuid[], $3::timestamptz[]) with ordinality as m (id, since, n) cross join lateral (
 				select `+columns+` from transitions
 				where org_id = $1 and monitor_id = m.id and at < m.since
 				order by at desc, id desc limit 1
-			) as t`, c.org.UUID, idsOf(before), sinces(before))
+			) as t`, c.org.UUID, idsOf(before), since)
 		c.readers = append(c.readers, each(before, addTransition))
 	}
+	since, first := sinces(c.subjects)
 	b.Queue(`
 		select m.n, t.*
 		from unnest($2::uuid[], $3::timestamptz[]) with ordinality as m (id, since, n) cross join lateral (
 			select `+columns+` from transitions
-			where org_id = $1 and monitor_id = m.id and at >= m.since and at <= $4`+orJoin(only...)+`
+			where org_id = $1 and monitor_id = m.id and at >= m.since and at >= $5 and at <= $4`+orJoin(only...)+`
 			order by at, id
-		) as t`, c.org.UUID, idsOf(c.subjects), sinces(c.subjects), c.q.To)
+		) as t`, c.org.UUID, idsOf(c.subjects), since, c.q.To, first)
 	c.readers = append(c.readers, each(c.subjects, addTransition))
 }
 
@@ -170,6 +177,7 @@ func (c *chunk) queueIncidents(b *pgx.Batch) {
 	if !c.needs.Incidents {
 		only = " and kind = 'missed'"
 	}
+	since, _ := sinces(c.subjects)
 	b.Queue(`
 		select m.n, i.*
 		from unnest($2::uuid[], $3::timestamptz[]) with ordinality as m (id, since, n) cross join lateral (
@@ -177,7 +185,7 @@ func (c *chunk) queueIncidents(b *pgx.Batch) {
 			from incidents
 			where org_id = $1 and monitor_id = m.id and opened_at <= $4 and (resolved_at is null or resolved_at >= m.since)`+only+`
 			order by opened_at
-		) as i`, c.org.UUID, idsOf(c.subjects), sinces(c.subjects), c.q.To)
+		) as i`, c.org.UUID, idsOf(c.subjects), since, c.q.To)
 	c.readers = append(c.readers, each(c.subjects, func(s *subject, v [][]byte) {
 		n := timeline.Incident{Opened: toTime(v[1]), Resolved: toTime(v[2]), Kind: incident.Kind(v[3]), ByPerson: string(v[4]) == "person"}
 		if n.Kind == incident.Missed {
@@ -230,14 +238,15 @@ func (c *chunk) queueRuns(b *pgx.Batch) {
 			only = append(only, "duration_seconds is not null")
 		}
 	}
+	since, first := sinces(c.subjects)
 	b.Queue(`
 		select m.n, r.*
 		from unnest($2::uuid[], $3::timestamptz[]) with ordinality as m (id, since, n) cross join lateral (
 			select finished_at, `+column(n.Begun(), "started_at", "timestamptz")+`, outcome, `+
 		column(n.Histogram || n.LastRun, "duration_seconds", "float8")+`, `+column(n.LastRun, "z_score", "float8")+` from runs
-			where org_id = $1 and monitor_id = m.id and finished_at >= m.since and finished_at <= $4`+orJoin(only...)+`
+			where org_id = $1 and monitor_id = m.id and finished_at >= m.since and finished_at >= $5 and finished_at <= $4`+orJoin(only...)+`
 			order by finished_at
-		) as r`, c.org.UUID, idsOf(c.subjects), sinces(c.subjects), c.q.To)
+		) as r`, c.org.UUID, idsOf(c.subjects), since, c.q.To, first)
 	c.readers = append(c.readers, func(rows pgx.Rows) error {
 		for rows.Next() {
 			v := rows.RawValues()
@@ -308,49 +317,3 @@ func (c *chunk) upTo(i int) error {
 	}
 	return nil
 }
-
-func toRun(v [][]byte) monitor.Run {
-	r := monitor.Run{FinishedAt: toTime(v[1]), StartedAt: toTime(v[2]), Outcome: toOutcome(v[3]), Duration: record.NoDuration, ZScore: toFloat(v[5])}
-	if v[4] != nil {
-		s := toFloat(v[4])
-		r.Duration = orNoDuration(&s)
-	}
-	return r
-}
-
-// The binary form of PostgreSQL's types. NULL is the zero value.
-
-func toTime(b []byte) time.Time {
-	if len(b) != 8 {
-		return time.Time{}
-	}
-	return time.UnixMicro(int64(binary.BigEndian.Uint64(b)) + postgresEpoch).UTC()
-}
-
-func toFloat(b []byte) float64 {
-	if len(b) != 8 {
-		return 0
-	}
-	return math.Float64frombits(binary.BigEndian.Uint64(b))
-}
-
-func toOutcome(b []byte) monitor.Outcome {
-	for _, o := range [...]monitor.Outcome{monitor.Succeeded, monitor.Failed, monitor.Missed, monitor.Abandoned, monitor.Unknown} {
-		if string(b) == string(o) {
-			return o
-		}
-	}
-	return monitor.Outcome(b)
-}
-
-func toStatus(b []byte) monitor.Status {
-	for _, s := range [...]monitor.Status{monitor.Up, monitor.Down, monitor.Late, monitor.Paused, monitor.New} {
-		if string(b) == string(s) {
-			return s
-		}
-	}
-	return monitor.Status(b)
-}
-
-// postgresEpoch is 2000-01-01 00:00 UTC in microseconds since 1970.
-const postgresEpoch = 946_684_800_000_000
