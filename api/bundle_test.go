@@ -92,7 +92,7 @@ func (s *bundle) organisation(name string) owner {
 		s.exec(`insert into api_keys (id, org_id, name, hash, prefix, scopes) values ($1, $2, 'test', $3, 'tkf_', $4)`, uuid.New(), o.org, h[:], scopes)
 		return k
 	}
-	o.all, o.read, o.write = key("read", "write", "ping"), key("read"), key("write")
+	o.all, o.read, o.write = key("read", "write", "ping", "metrics", "samples"), key("read"), key("write")
 	return o
 }
 
