@@ -3,8 +3,10 @@ package prom_test
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -110,9 +112,19 @@ func TestPrometheusFindsAndScrapesTokiflow(t *testing.T) {
 		}
 	}
 	noKey := services.Prometheus(t, strings.ReplaceAll(config, testKey, "wrong"))
-	eventually(t, time.Minute, "Prometheus with a wrong key is refused", func() bool {
-		return count(t, noKey, "prometheus_sd_http_failures_total > 0") >= 0 && count(t, noKey, "up") == 0
+	failures := regexp.MustCompile(`prometheus_sd_http_failures_total(\{[^}]*\})? [1-9]`)
+	eventually(t, time.Minute, "a Prometheus with a wrong key is refused", func() bool {
+		res, err := http.Get(noKey.URL() + "/metrics") //nolint:noctx // a test
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = res.Body.Close() }()
+		page, err := io.ReadAll(res.Body)
+		return err == nil && failures.Match(page)
 	})
+	if n, _ := targets(t, noKey); n > 0 {
+		t.Errorf("a wrong key finds %d targets", n)
+	}
 }
 
 // TestForwardingToARealPrometheus: what is forwarded is there, sample by sample as PromQL shows it here.
