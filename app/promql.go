@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -23,7 +24,7 @@ import (
 func (a *App) makePromAPI() (*promapi.API, error) {
 	stored := samples.NewStore(a.pool, samples.Options{MaxSeries: a.o.Series.QueryMaxSeries, MaxSamples: a.o.Series.QueryMaxSamples})
 	return promapi.New(promapi.Options{
-		Timelines: tsdb.NewReader(a.pool), Stored: stored.Queryable, Metadata: stored, Rules: ruleGroups{a.store}, Keys: a.keys,
+		Timelines: tsdb.NewReader(a.pool), Stored: stored.Queryable, Limited: beyondLimit, Metadata: stored, Rules: ruleGroups{a.store}, Keys: a.keys,
 		Horizon:   func(ctx context.Context, _ tenant.OrgID) (time.Time, error) { return a.horizon.at(ctx) },
 		Retention: a.o.Retention.History, Version: a.o.Version, Logger: a.log, Registerer: a.registry,
 		Limits: promapi.Limits{
@@ -31,6 +32,9 @@ func (a *App) makePromAPI() (*promapi.API, error) {
 		},
 	})
 }
+
+// beyondLimit reports whether a query asked the stored series for too much.
+func beyondLimit(err error) bool { return errors.Is(err, samples.ErrLimit) }
 
 func (a *App) startRules() error {
 	e, err := rules.New(rules.Options{

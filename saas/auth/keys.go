@@ -19,7 +19,8 @@ type Authenticator interface {
 }
 
 // Keys knows keys that were found a moment ago, by their SHA-256, so that a busy client does not cost a query a request. A
-// revoked key goes on for a few seconds at most. Safe for concurrent use.
+// revoked key goes on for a few seconds at most; while the source cannot be asked, a key goes on that was good a while ago, so
+// that what needs no database does not fail with it. Safe for concurrent use.
 type Keys struct {
 	source Authenticator
 	now    func() time.Time
@@ -34,8 +35,9 @@ type known struct {
 }
 
 const (
-	keyLife  = 3 * time.Second
-	keysMost = 10_000
+	keyLife   = 3 * time.Second
+	staleLife = 10 * time.Minute // without the source
+	keysMost  = 10_000
 )
 
 // NewKeys makes Keys; a nil clock is time.Now.
@@ -53,12 +55,18 @@ func (k *Keys) Identify(ctx context.Context, key string) (tenant.Identity, error
 	}
 	h := sha256.Sum256([]byte(key))
 	now := k.now()
-	if who, ok := k.get(h, now); ok {
-		return who, nil
+	seen, ok := k.get(h)
+	if ok && now.Before(seen.until) {
+		return seen.who, nil
 	}
 	who, err := k.source.Authenticate(ctx, key)
-	if err == nil {
+	switch {
+	case err == nil:
 		k.put(h, who, now)
+	case fault.CodeOf(err) == fault.Unauthenticated:
+		k.forget(h)
+	case ok && now.Before(seen.until.Add(staleLife)):
+		return seen.who, nil
 	}
 	return who, err
 }
@@ -101,14 +109,17 @@ func KeyOf(authorization, header string) string {
 	return header
 }
 
-func (k *Keys) get(h [sha256.Size]byte, now time.Time) (tenant.Identity, bool) {
+func (k *Keys) get(h [sha256.Size]byte) (known, bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	e, ok := k.seen[h]
-	if !ok || !now.Before(e.until) {
-		return tenant.Identity{}, false
-	}
-	return e.who, true
+	return e, ok
+}
+
+func (k *Keys) forget(h [sha256.Size]byte) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.seen, h)
 }
 
 func (k *Keys) put(h [sha256.Size]byte, who tenant.Identity, now time.Time) {

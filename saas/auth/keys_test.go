@@ -2,6 +2,7 @@ package auth_test
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"testing"
 	"time"
@@ -13,11 +14,18 @@ import (
 	"github.com/tokiflow/tokiflow/saas/auth"
 )
 
-type source struct{ asked int }
+type source struct {
+	asked int
+	away  bool
+	gone  bool // the key was revoked
+}
 
 func (s *source) Authenticate(_ context.Context, key string) (tenant.Identity, error) {
 	s.asked++
-	if key != "good" {
+	if s.away {
+		return tenant.Identity{}, errors.New("connection refused")
+	}
+	if key != "good" || s.gone {
 		return tenant.Identity{}, fault.New(fault.Unauthenticated, "unknown")
 	}
 	return tenant.Identity{Org: tenant.OrgID{UUID: uuid.Max}, Scopes: []tenant.Scope{tenant.ScopeMetrics}}, nil
@@ -66,5 +74,40 @@ func TestRequestsAreHeldToTheirScope(t *testing.T) {
 	ask("good", tenant.ScopeMetrics)
 	if s.asked != 3 {
 		t.Error("a good key is remembered for ever")
+	}
+}
+
+func TestAGoodKeyOutlivesTheDatabaseForAWhile(t *testing.T) {
+	s, now := &source{}, time.Unix(0, 0)
+	k := auth.NewKeys(s, func() time.Time { return now })
+	ask := func(key string) error {
+		_, err := k.Identify(t.Context(), key)
+		return err
+	}
+	if err := ask("good"); err != nil {
+		t.Fatal(err)
+	}
+	s.away, now = true, now.Add(time.Minute)
+	if err := ask("good"); err != nil {
+		t.Errorf("a key that was good a minute ago: %v", err)
+	}
+	if err := ask("unknown"); err == nil || fault.CodeOf(err) != "" {
+		t.Errorf("a key never seen, without a database: %v", err)
+	}
+	now = now.Add(time.Hour)
+	if err := ask("good"); err == nil {
+		t.Error("a key goes on for ever without a database")
+	}
+	s.away, now = false, time.Unix(60, 0)
+	if err := ask("good"); err != nil {
+		t.Fatal(err)
+	}
+	s.gone, now = true, now.Add(time.Minute)
+	if err := ask("good"); fault.CodeOf(err) != fault.Unauthenticated {
+		t.Errorf("a revoked key: %v", err)
+	}
+	s.away = true
+	if err := ask("good"); err == nil {
+		t.Error("a revoked key comes back when the database goes away")
 	}
 }
