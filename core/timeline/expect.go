@@ -124,6 +124,7 @@ func (e *expectation) collect(last time.Time) {
 func (e *expectation) instant(t time.Time, steps []step) {
 	e.excuse(t, steps)
 	arm, opened := false, -1
+	overran, before, since := false, e.status, e.since
 	version := &Version{}
 	if slices.ContainsFunc(steps, func(s step) bool { return s.stepKind == missedOpened }) {
 		e.missed = true
@@ -147,6 +148,9 @@ func (e *expectation) instant(t time.Time, steps []step) {
 		case statusChanged:
 			x := &e.rows.Transitions[s.i]
 			arm = arm || x.From == monitor.Paused && x.To == monitor.Up && x.Reason == "resumed"
+			if e.overran(s) {
+				overran, before, since = true, e.status, e.since
+			}
 			e.status, e.since = x.To, t
 		}
 	}
@@ -160,8 +164,14 @@ func (e *expectation) instant(t time.Time, steps []step) {
 	case arm:
 		e.arm(t, t)
 	}
-	if version.Config != nil {
-		e.configure(t, version.Config)
+	if version.Config == nil {
+		return
+	}
+	e.configure(t, version.Config)
+	if overran { // by the new rules: what was due before it comes first
+		e.status, e.since, before, since = before, since, e.status, e.since
+		e.excuse(t.Add(-time.Microsecond), nil)
+		e.status, e.since = before, since
 	}
 }
 
@@ -242,14 +252,13 @@ func (e *expectation) rearm(t time.Time) {
 }
 
 func (e *expectation) set(at, due, deadline time.Time) {
-	e.armed = latest(e.armed, at)
+	e.armed = at
 	if due.Equal(e.due) && deadline.Equal(e.deadline) {
 		return
 	}
 	e.due, e.deadline = due, deadline
-	if n := len(e.changes); n > 0 && !e.changes[n-1].at.Before(at) {
-		e.changes[n-1].due, e.changes[n-1].deadline = due, deadline
-		return
+	for n := len(e.changes); n > 0 && !e.changes[n-1].at.Before(at); n-- {
+		e.changes = e.changes[:n-1] // it was made of less than there is to know
 	}
 	e.changes = append(e.changes, change{at: at, due: due, deadline: deadline})
 }
@@ -277,7 +286,7 @@ func (e *expectation) excuse(t time.Time, steps []step) {
 			return // it has not been judged yet
 		}
 		due := e.due
-		e.arm(latest(timer, g.To), g.To)
+		e.arm(latest(latest(timer, g.To), e.armed), g.To)
 		if !e.due.After(due) {
 			return
 		}

@@ -61,7 +61,7 @@ func (w *walk) diff(tl *timeline.Timeline, q timeline.Query) string {
 		if i+1 < len(w.kept) {
 			next = w.kept[i+1].at
 		}
-		for _, t := range []time.Time{k.at, k.at.Add(next.Sub(k.at) / 2), next.Add(-time.Microsecond)} {
+		for _, t := range []time.Time{k.at, k.at.Add(next.Sub(k.at) / 2).Truncate(time.Microsecond), next.Add(-time.Microsecond)} {
 			if t.Before(k.at) || !t.Before(next) || t.Before(q.From) || t.After(q.To) || w.blurred(t) {
 				continue
 			}

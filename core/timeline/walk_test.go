@@ -112,7 +112,9 @@ func (w *walk) pass() {
 		to = t // just when something is judged
 	}
 	for t := w.state.Timer(); !t.IsZero() && !t.After(to); t = w.state.Timer() {
-		w.now = latest(w.now, t)
+		if w.now = latest(w.now, t); t.Before(w.now) { // a new schedule made it so
+			w.blurs = append(w.blurs, blur{t, w.now})
+		}
 		w.next("tick", w.now, monitor.Event{Judged: t})
 	}
 	w.now, w.judged = to, latest(w.judged, to.Add(-3*time.Second))
@@ -195,6 +197,7 @@ func (w *walk) configure() {
 	w.control(fmt.Sprintf("configure %v grace=%v early=%v max=%v", c.Schedule, c.Grace, c.Early, c.MaxRuntime),
 		monitor.Control{Action: record.Configure, Rules: monitor.NewRules(c, s)})
 	w.now = w.now.Add(time.Microsecond) // a ping of the same instant would be taken for one before it
+	w.judged = w.now
 }
 
 func (w *walk) control(what string, c monitor.Control) {
