@@ -41,6 +41,7 @@ type App struct {
 	pool      *pg.Pool
 	store     *store.Store
 	eventlog  eventlog.Log
+	appends   *appendMetrics
 	appender  *eventlog.Appender
 	publisher *publisher
 	ingest    *ingest.Ingest
@@ -81,6 +82,7 @@ func New(o Options) (*App, error) {
 	a := &App{o: o, log: o.Logger, registry: prometheus.NewRegistry(), listener: listener, failed: make(chan error, 1)}
 	a.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	a.gate = newGate(a.registry)
+	a.appends = newAppendMetrics(a.registry)
 	a.server = newServer(a.gate, o.Logger)
 	return a, nil
 }
@@ -190,7 +192,7 @@ func (a *App) startConsumers() error {
 // makeAppender gives the process its way into the log.
 func (a *App) makeAppender() {
 	a.appender = eventlog.NewAppender(a.eventlog, eventlog.AppenderOptions{
-		Logger: a.log, Observe: newAppendMetrics(a.registry).observe,
+		Logger: a.log, Observe: a.appends.of("pings"),
 	})
 	a.publisher = &publisher{store: a.store, log: a.appender, partitions: a.eventlog.Partitions(), logger: a.log}
 }

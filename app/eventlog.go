@@ -99,35 +99,39 @@ func (a *App) trim(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// appendMetrics are the figures of durable writes.
+// appendMetrics are the figures of durable writes, by log: pings or samples.
 type appendMetrics struct {
-	took    prometheus.Histogram
-	records prometheus.Counter
-	failed  prometheus.Counter
+	took    *prometheus.HistogramVec
+	records *prometheus.CounterVec
+	failed  *prometheus.CounterVec
 }
 
 func newAppendMetrics(r prometheus.Registerer) *appendMetrics {
 	m := &appendMetrics{
-		took: prometheus.NewHistogram(prometheus.HistogramOpts{
+		took: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "tokiflow_log_append_seconds", Help: "Time of one durable write to the log.",
 			Buckets: prometheus.ExponentialBuckets(0.0001, 2, 16),
-		}),
-		records: prometheus.NewCounter(prometheus.CounterOpts{
+		}, []string{"log"}),
+		records: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "tokiflow_log_appended_records_total", Help: "Records made durable.",
-		}),
-		failed: prometheus.NewCounter(prometheus.CounterOpts{
+		}, []string{"log"}),
+		failed: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "tokiflow_log_append_failures_total", Help: "Durable writes that failed: disk full, or the brokers away.",
-		}),
+		}, []string{"log"}),
 	}
 	r.MustRegister(m.took, m.records, m.failed)
 	return m
 }
 
-func (m *appendMetrics) observe(records int, took time.Duration, err error) {
-	m.took.Observe(took.Seconds())
-	if err != nil {
-		m.failed.Inc()
-		return
+// of observes the writes to one log.
+func (m *appendMetrics) of(log string) func(records int, took time.Duration, err error) {
+	seconds, records, failed := m.took.WithLabelValues(log), m.records.WithLabelValues(log), m.failed.WithLabelValues(log)
+	return func(n int, took time.Duration, err error) {
+		seconds.Observe(took.Seconds())
+		if err != nil {
+			failed.Inc()
+			return
+		}
+		records.Add(float64(n))
 	}
-	m.records.Add(float64(records))
 }

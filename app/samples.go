@@ -7,9 +7,6 @@ import (
 	"fmt"
 	"path/filepath"
 	"sync"
-	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/tokiflow/tokiflow/core/record"
 	"github.com/tokiflow/tokiflow/core/series"
@@ -51,7 +48,7 @@ func (a *App) openSamples(ctx context.Context) (*sampleLog, error) {
 	}
 	a.onStop("log of samples", func(context.Context) error { return l.Close() })
 	return newSampleLog(l, eventlog.AppenderOptions{
-		Logger: a.log.With("log", "samples"), MaxQueueBytes: samplesQueueBytes, Observe: newSampleMetrics(a.registry).observe,
+		Logger: a.log.With("log", "samples"), MaxQueueBytes: samplesQueueBytes, Observe: a.appends.of("samples"),
 	}), nil
 }
 
@@ -183,40 +180,4 @@ func (e *sampleEncoder) cut() {
 	last := len(e.batches) - 1
 	e.batches[last] = append(e.batches[last], bytes.Clone(e.scratch))
 	e.bytes += size
-}
-
-// sampleMetrics are the figures of durable writes of samples.
-type sampleMetrics struct {
-	took    prometheus.Histogram
-	records prometheus.Counter
-	failed  prometheus.Counter
-}
-
-func newSampleMetrics(r prometheus.Registerer) *sampleMetrics {
-	m := &sampleMetrics{
-		took: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "tokiflow_samples_log_append_seconds", Help: "Time of one durable write to the log of samples.",
-			Buckets: prometheus.ExponentialBuckets(0.0001, 2, 16),
-		}),
-		records: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "tokiflow_samples_log_appended_records_total", Help: "Records of samples made durable.",
-		}),
-		failed: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "tokiflow_samples_log_append_failures_total",
-			Help: "Durable writes of samples that failed: disk full, or the brokers away.",
-		}),
-	}
-	if r != nil {
-		r.MustRegister(m.took, m.records, m.failed)
-	}
-	return m
-}
-
-func (m *sampleMetrics) observe(records int, took time.Duration, err error) {
-	m.took.Observe(took.Seconds())
-	if err != nil {
-		m.failed.Inc()
-		return
-	}
-	m.records.Add(float64(records))
 }

@@ -87,30 +87,18 @@ func (u *Upkeep) Run(ctx context.Context) {
 
 // Once does one round as of now, or nothing while another process is at it.
 func (u *Upkeep) Once(ctx context.Context, now time.Time) error {
-	conn, err := u.pool.Acquire(ctx)
-	if err != nil {
-		return err
-	}
-	defer conn.Release()
-	var mine bool
-	if err := conn.QueryRow(ctx, `select pg_try_advisory_lock($1)`, upkeepLock).Scan(&mine); err != nil || !mine {
-		return err
-	}
-	defer func() {
-		if _, err := conn.Exec(context.WithoutCancel(ctx), `select pg_advisory_unlock($1)`, upkeepLock); err != nil {
-			_ = conn.Conn().Close(ctx) // the lock must not outlive the round
+	return pg.Alone(ctx, u.pool, upkeepLock, func(conn *pgx.Conn) error {
+		f, err := pg.Detect(ctx, conn)
+		if err != nil {
+			return err
 		}
-	}()
-	f, err := pg.Detect(ctx, conn)
-	if err != nil {
-		return err
-	}
-	if f.Schema == pg.Community {
-		err = u.setPolicies(ctx, conn.Conn())
-	} else {
-		err = u.rollUp(ctx, conn.Conn(), f.Schema, now)
-	}
-	return errors.Join(err, u.removeOldVersions(ctx, conn.Conn(), now))
+		if f.Schema == pg.Community {
+			err = u.setPolicies(ctx, conn)
+		} else {
+			err = u.rollUp(ctx, conn, f.Schema, now)
+		}
+		return errors.Join(err, u.removeOldVersions(ctx, conn, now))
+	})
 }
 
 // rollUp stores finished buckets and removes what is old.

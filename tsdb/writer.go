@@ -3,7 +3,6 @@ package tsdb
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -14,22 +13,19 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/tokiflow/tokiflow/core/logclock"
 	"github.com/tokiflow/tokiflow/core/record"
 	"github.com/tokiflow/tokiflow/infra/pg"
 	"github.com/tokiflow/tokiflow/tsdb/pgcopy"
+	"github.com/tokiflow/tokiflow/tsdb/place"
 )
 
 // Consumer is the writer's name among the consumers of the log.
 const Consumer = "tsdb"
 
-// When a partition's rows are written: at once after a pause, so that a lone ping is soon seen; else when they are many, big
-// or old enough that a transaction is worth it.
+// When a partition's rows are written: when they are many or big, or when it is time (place.Place.Due).
 const (
-	flushRows    = 5_000
-	flushBytes   = 4 << 20
-	flushAfter   = 200 * time.Millisecond
-	offsetsAfter = 5 * time.Second // without rows: markers were read
+	flushRows  = 5_000
+	flushBytes = 4 << 20
 )
 
 // Writer brings pings from the log into the table pings, each once: rows and offset are one transaction, and what a producer
@@ -48,13 +44,8 @@ type Writer struct {
 
 // assigned is what is read and not yet written of one partition.
 type assigned struct {
-	pos       pg.Position
-	clock     logclock.Clock
-	next      int64 // offset behind the last record read
-	committed int64
-	flushed   time.Time
-	rows      pgcopy.Rows
-	malformed int // in a row
+	*place.Place
+	rows pgcopy.Rows
 }
 
 // NewWriter makes a writer for the log of that identity. Its metrics go to reg; nil: nowhere.
@@ -66,19 +57,16 @@ func NewWriter(pool *pgxpool.Pool, logID string, logger *slog.Logger, reg promet
 
 // Assigned takes the partition, so that whoever had it can write no more, and returns where to read on.
 func (w *Writer) Assigned(ctx context.Context, partition int) (int64, error) {
-	pos, err := pg.Acquire(ctx, w.pool, w.logID, Consumer, partition)
+	at, err := place.Take(ctx, w.pool, w.logID, Consumer, partition)
 	if err != nil {
 		return 0, err
 	}
-	p := &assigned{pos: pos, next: pos.Offset, committed: pos.Offset}
-	if err := json.Unmarshal(pos.Clock, &p.clock); err != nil {
-		return 0, fmt.Errorf("clock of partition %d of %s: %w", partition, Consumer, err)
-	}
+	p := &assigned{Place: at}
 	p.rows.Begin()
 	w.mu.Lock()
 	w.parts[partition] = p
 	w.mu.Unlock()
-	return pos.Offset, nil
+	return at.Next(), nil
 }
 
 // Lost is told when records of the log are missing: reading goes on at next, which may be before what was read already.
@@ -86,8 +74,7 @@ func (w *Writer) Lost(partition int, _ error, next int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if p := w.parts[partition]; p != nil {
-		p.next = next
-		p.committed = min(p.committed, next-1) // so that it is written, though no ping comes
+		p.Lost(next)
 	}
 }
 
@@ -117,65 +104,47 @@ func (w *Writer) Batch(ctx context.Context, partition int, recs []record.Entry, 
 			}
 		}
 	}
-	waited := w.now().Sub(p.flushed)
-	if p.rows.Len() > 0 && waited >= flushAfter || p.next > p.committed && waited >= offsetsAfter {
+	if p.Due(w.now(), p.rows.Len() > 0) {
 		return w.flush(ctx, p)
 	}
 	return nil
 }
 
-// take reads one record. The only error is an offset that does not go forward: what is committed would be a lie.
+// take reads one record.
 func (w *Writer) take(ctx context.Context, p *assigned, e *record.Entry) error {
-	if e.Offset < p.next {
-		return fmt.Errorf("partition %d: offset %d follows %d", p.pos.Partition, e.Offset, p.next-1)
+	h, fresh, malformed, err := p.Read(e)
+	if err != nil {
+		return err
 	}
-	p.next = e.Offset + 1
-	h, fresh, err := p.clock.Observe(e.Value)
-	p.clock.TakeGaps() // the evaluator's
-	if errors.Is(err, record.ErrVersion) {
-		return fmt.Errorf("partition %d, offset %d: %w: run the newer tokiflow that wrote it", p.pos.Partition, e.Offset, err)
-	}
-	if err == nil && !fresh {
+	if malformed == nil && !fresh {
 		w.metrics.duplicates.Inc()
 		return nil
 	}
-	if err == nil && h.Type != record.TypePing {
+	if malformed == nil && h.Type != record.TypePing {
 		return nil
 	}
 	var ping record.Ping
-	if err == nil {
-		ping, err = record.ParsePing(e.Value)
+	if malformed == nil {
+		ping, malformed = record.ParsePing(e.Value)
 	}
-	if err == nil && !storable(ping.At) {
-		err = fmt.Errorf("%w: received in the year %d", record.ErrMalformed, ping.At.Year())
+	if malformed == nil && !storable(ping.At) {
+		malformed = fmt.Errorf("%w: received in the year %d", record.ErrMalformed, ping.At.Year())
 	}
-	if err != nil {
+	if malformed != nil {
 		w.metrics.malformed.Inc()
-		if p.malformed++; p.malformed == 1 {
-			w.logger.ErrorContext(ctx, "record cannot be read, passing over it and those like it that follow",
-				"log", w.logID, "partition", p.pos.Partition, "offset", e.Offset, "error", err)
-		}
+		p.PassOver(ctx, w.logger, e, malformed)
 		return nil
 	}
-	if p.malformed > 0 {
-		w.logger.InfoContext(ctx, "records can be read again",
-			"log", w.logID, "partition", p.pos.Partition, "offset", e.Offset, "passed_over", p.malformed)
-		p.malformed = 0
-	}
+	p.Understood(ctx, w.logger, e)
 	addPing(&p.rows, &ping)
 	return nil
 }
 
 // flush writes rows, offset and clock in one transaction.
 func (w *Writer) flush(ctx context.Context, p *assigned) error {
-	clock, err := json.Marshal(&p.clock)
-	if err != nil {
-		return fmt.Errorf("clock of partition %d: %w", p.pos.Partition, err)
-	}
 	begun := w.now()
-	err = pgx.BeginFunc(ctx, w.pool, func(tx pgx.Tx) error {
-		// First, so that nothing is copied in vain by who has lost the partition.
-		if err := pg.Commit(ctx, tx, p.pos, p.next, clock); err != nil {
+	err := pgx.BeginFunc(ctx, w.pool, func(tx pgx.Tx) error {
+		if err := p.Commit(ctx, tx); err != nil {
 			return err
 		}
 		if p.rows.Len() == 0 {
@@ -183,10 +152,10 @@ func (w *Writer) flush(ctx context.Context, p *assigned) error {
 		}
 		tag, err := tx.Conn().PgConn().CopyFrom(ctx, bytes.NewReader(p.rows.End()), copyPings)
 		if err != nil {
-			return fmt.Errorf("copy %d pings of partition %d: %w", p.rows.Len(), p.pos.Partition, err)
+			return fmt.Errorf("copy %d pings of partition %d: %w", p.rows.Len(), p.Partition(), err)
 		}
 		if n := tag.RowsAffected(); n != int64(p.rows.Len()) {
-			return fmt.Errorf("copy %d pings of partition %d: %d were taken", p.rows.Len(), p.pos.Partition, n)
+			return fmt.Errorf("copy %d pings of partition %d: %d were taken", p.rows.Len(), p.Partition(), n)
 		}
 		return nil
 	})
@@ -199,7 +168,7 @@ func (w *Writer) flush(ctx context.Context, p *assigned) error {
 	done := w.now()
 	w.metrics.seconds.Observe(done.Sub(begun).Seconds())
 	w.metrics.rows.Add(float64(p.rows.Len()))
-	p.committed, p.flushed = p.next, done
+	p.Committed(done)
 	p.rows.Begin()
 	return nil
 }

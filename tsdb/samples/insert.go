@@ -23,15 +23,10 @@ const sampleColumns = 4
 
 // flush writes samples, series, metadata, offset and clock in one transaction.
 func (w *Writer) flush(ctx context.Context, p *assigned) error {
-	clock, err := json.Marshal(&p.clock)
-	if err != nil {
-		return fmt.Errorf("clock of partition %d: %w", p.pos.Partition, err)
-	}
 	begun := w.now()
 	var done written
-	err = pgx.BeginFunc(ctx, w.pool, func(tx pgx.Tx) error {
-		// First, so that nothing is copied in vain by who has lost the partition.
-		if err := pg.Commit(ctx, tx, p.pos, p.next, clock); err != nil {
+	err := pgx.BeginFunc(ctx, w.pool, func(tx pgx.Tx) (err error) {
+		if err := p.Commit(ctx, tx); err != nil {
 			return err
 		}
 		done, err = p.batch.write(ctx, tx)
@@ -41,7 +36,7 @@ func (w *Writer) flush(ctx context.Context, p *assigned) error {
 		if errors.Is(err, pg.ErrFenced) {
 			w.metrics.fenced.Inc()
 		}
-		return fmt.Errorf("write samples of partition %d: %w", p.pos.Partition, err)
+		return fmt.Errorf("write samples of partition %d: %w", p.Partition(), err)
 	}
 	ended := w.now()
 	w.metrics.seconds.Observe(ended.Sub(begun).Seconds())
@@ -49,7 +44,7 @@ func (w *Writer) flush(ctx context.Context, p *assigned) error {
 	w.metrics.late.Add(float64(done.late))
 	w.metrics.duplicates.Add(float64(done.late - done.inserted))
 	w.metrics.series.Add(float64(done.asked))
-	p.committed, p.flushed = p.next, ended
+	p.Committed(ended)
 	p.batch.written()
 	return nil
 }

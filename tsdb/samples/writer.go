@@ -2,8 +2,6 @@ package samples
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -12,21 +10,17 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/tokiflow/tokiflow/core/logclock"
 	"github.com/tokiflow/tokiflow/core/record"
-	"github.com/tokiflow/tokiflow/infra/pg"
+	"github.com/tokiflow/tokiflow/tsdb/place"
 )
 
 // Consumer is the writer's name among the consumers of the log of samples.
 const Consumer = "samples"
 
-// When a partition's samples are written: at once after a pause, so that what is pushed is soon seen; else when they are many, big
-// or old enough that a transaction is worth it.
+// When a partition's samples are written: when they are many or big, or when it is time (place.Place.Due).
 const (
 	flushSamples = 20_000
 	flushBytes   = 8 << 20
-	flushAfter   = 200 * time.Millisecond
-	offsetsAfter = 5 * time.Second // without samples: markers were read
 )
 
 // cachedSeries is how many series are remembered over all partitions.
@@ -55,13 +49,8 @@ type Writer struct {
 
 // assigned is what is read and not yet written of one partition.
 type assigned struct {
-	pos       pg.Position
-	clock     logclock.Clock
-	next      int64 // offset behind the last record read
-	committed int64
-	flushed   time.Time
-	malformed int // in a row
-	batch     batch
+	*place.Place
+	batch batch
 }
 
 // NewWriter makes a writer for the log of that identity. Its metrics go to reg; nil: nowhere.
@@ -73,19 +62,15 @@ func NewWriter(pool *pgxpool.Pool, logID string, logger *slog.Logger, reg promet
 
 // Assigned takes the partition, so that whoever had it can write no more, and returns where to read on.
 func (w *Writer) Assigned(ctx context.Context, partition int) (int64, error) {
-	pos, err := pg.Acquire(ctx, w.pool, w.logID, Consumer, partition)
+	at, err := place.Take(ctx, w.pool, w.logID, Consumer, partition)
 	if err != nil {
 		return 0, err
 	}
-	p := &assigned{pos: pos, next: pos.Offset, committed: pos.Offset}
-	if err := json.Unmarshal(pos.Clock, &p.clock); err != nil {
-		return 0, fmt.Errorf("clock of partition %d of %s: %w", partition, Consumer, err)
-	}
-	p.batch = newBatch()
+	p := &assigned{Place: at, batch: newBatch()}
 	w.mu.Lock()
 	w.parts[partition] = p
 	w.mu.Unlock()
-	return pos.Offset, nil
+	return at.Next(), nil
 }
 
 // Lost is told when records of the log are missing: reading goes on at next, which may be before what was read already.
@@ -93,8 +78,7 @@ func (w *Writer) Lost(partition int, _ error, next int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if p := w.parts[partition]; p != nil {
-		p.next = next
-		p.committed = min(p.committed, next-1) // so that it is written, though no sample comes
+		p.Lost(next)
 	}
 }
 
@@ -125,50 +109,36 @@ func (w *Writer) Batch(ctx context.Context, partition int, recs []record.Entry, 
 			}
 		}
 	}
-	waited := w.now().Sub(p.flushed)
-	if !p.batch.empty() && waited >= flushAfter || p.next > p.committed && waited >= offsetsAfter {
+	if p.Due(w.now(), !p.batch.empty()) {
 		return w.flush(ctx, p)
 	}
 	return nil
 }
 
-// take reads one record. An error is an offset that does not go forward, for what is committed would be a lie, and a record of a
-// version that this program does not know.
+// take reads one record.
 func (w *Writer) take(ctx context.Context, p *assigned, e *record.Entry) error {
-	if e.Offset < p.next {
-		return fmt.Errorf("partition %d: offset %d follows %d", p.pos.Partition, e.Offset, p.next-1)
-	}
-	p.next = e.Offset + 1
-	h, fresh, err := p.clock.Observe(e.Value)
-	p.clock.TakeGaps() // nobody's: these are no pings
-	if errors.Is(err, record.ErrVersion) {
-		return fmt.Errorf("partition %d, offset %d: %w: run the newer tokiflow that wrote it", p.pos.Partition, e.Offset, err)
+	h, fresh, malformed, err := p.Read(e)
+	if err != nil {
+		return err
 	}
 	// A producer's repetition needs no look into it, nor does what is no sample.
-	if err == nil && (!fresh || h.Type != record.TypeSamples) {
+	if malformed == nil && (!fresh || h.Type != record.TypeSamples) {
 		return nil
 	}
 	var s record.Samples
-	if err == nil {
-		s, err = record.ParseSamples(e.Value)
+	if malformed == nil {
+		s, malformed = record.ParseSamples(e.Value)
 	}
-	if err != nil {
+	if malformed != nil {
 		w.metrics.malformed.Inc()
-		if p.malformed++; p.malformed == 1 {
-			w.logger.ErrorContext(ctx, "record cannot be read, passing over it and those like it that follow",
-				"log", w.logID, "partition", p.pos.Partition, "offset", e.Offset, "error", err)
-		}
+		p.PassOver(ctx, w.logger, e, malformed)
 		return nil
 	}
-	if p.malformed > 0 {
-		w.logger.InfoContext(ctx, "records can be read again",
-			"log", w.logID, "partition", p.pos.Partition, "offset", e.Offset, "passed_over", p.malformed)
-		p.malformed = 0
-	}
+	p.Understood(ctx, w.logger, e)
 	if n := p.batch.add(&s); n > 0 {
 		w.metrics.refused.Add(float64(n))
 		w.logger.WarnContext(ctx, "samples refused: of an absurd time, or with labels that cannot be stored",
-			"log", w.logID, "partition", p.pos.Partition, "offset", e.Offset, "organisation", s.Org.String(), "samples", n)
+			"log", w.logID, "partition", p.Partition(), "offset", e.Offset, "organisation", s.Org.String(), "samples", n)
 	}
 	return nil
 }
