@@ -61,7 +61,7 @@ func TestLabels(t *testing.T) {
 func TestTime(t *testing.T) {
 	rules := Rules{}.WithDefaults()
 	now := noon().UnixMilli()
-	for at, good := range map[int64]bool{0: true, -1: false, now: true, now + 3600e3: true, now + 3600e3 + 1: false, 1 << 62: false, -1 << 63: false} {
+	for at, good := range map[int64]bool{now - 399*24*3600e3: true, 0: false, -1: false, now: true, now + 3600e3: true, now + 3600e3 + 1: false, 1 << 62: false, -1 << 63: false} {
 		if text := rules.Time(at, noon()); (text == "") != good {
 			t.Errorf("%d: %q", at, text)
 		}

@@ -31,6 +31,12 @@ func Reasons() []Reason {
 	return []Reason{BadLabels, BadTime, BadHistogram, BadSeries, OverRate, OverSeries}
 }
 
+// What the writer of the samples (tsdb/samples: maxName, MaxAge) would drop must be refused here: what is answered is stored.
+const (
+	maxMetricBytes = 1024
+	maxAge         = (400*24 - 1) * time.Hour // an hour short of the writer's: its clock is another's
+)
+
 // Error is why a series, or samples of it, cannot be taken. The text names the series and is for its sender.
 type Error struct {
 	Reason Reason
@@ -44,7 +50,7 @@ func (e *Error) Error() string { return e.Text }
 type Rules struct {
 	MaxLabels     int           // of a series, its name among them; by default 64
 	MaxNameBytes  int           // of a label's name; by default 200
-	MaxValueBytes int           // of a label's value, the metric's name among them; by default 2 KiB
+	MaxValueBytes int           // of a label's value; by default 2 KiB. A metric's name has maxMetricBytes at most
 	MaxAhead      time.Duration // how far in the future a sample may be, by default an hour
 }
 
@@ -107,14 +113,22 @@ func (r *Rules) label(l *series.Label) string {
 		return "a label has no name"
 	case len(l.Name) > r.MaxNameBytes:
 		return fmt.Sprintf("the label name %s has %d bytes, %d are allowed", quote(l.Name), len(l.Name), r.MaxNameBytes)
-	case len(l.Value) > r.MaxValueBytes:
-		return fmt.Sprintf("the value of label %s has %d bytes, %d are allowed", quote(l.Name), len(l.Value), r.MaxValueBytes)
+	case len(l.Value) > r.most(l.Name):
+		return fmt.Sprintf("the value of label %s has %d bytes, %d are allowed", quote(l.Name), len(l.Value), r.most(l.Name))
 	case !text(l.Name) || !text(l.Value):
 		return fmt.Sprintf("the label %s is not UTF-8, or has a NUL in it", quote(l.Name))
 	case l.Name[0] == '_' && Reserved(l.Name):
 		return fmt.Sprintf("the label name %s is reserved: names that begin with __ are not stored", quote(l.Name))
 	}
 	return ""
+}
+
+// most is how many bytes a label's value may have.
+func (r *Rules) most(name string) int {
+	if name == MetricName {
+		return min(r.MaxValueBytes, maxMetricBytes)
+	}
+	return r.MaxValueBytes
 }
 
 // Reserved reports whether a label's name is one that nobody may give. What Prometheus itself adds with its feature
@@ -130,6 +144,9 @@ func text(s string) bool { return utf8.ValidString(s) && strings.IndexByte(s, 0)
 func (r *Rules) Time(at int64, now time.Time) string {
 	if at < 0 {
 		return fmt.Sprintf("the time %d is before 1970", at)
+	}
+	if at < now.Add(-maxAge).UnixMilli() {
+		return fmt.Sprintf("the time %s is more than 400 days ago", time.UnixMilli(at).UTC().Format(time.RFC3339))
 	}
 	if at > now.Add(r.MaxAhead).UnixMilli() {
 		return fmt.Sprintf("the time %s is more than %s ahead of ours", time.UnixMilli(at).UTC().Format(time.RFC3339), r.MaxAhead)
@@ -173,7 +190,7 @@ func short(s string) string {
 
 // Metadata brings the description of a metric into a form that can be stored; false: it cannot be.
 func (r *Rules) Metadata(m *series.Metadata) bool {
-	if m.Name == "" || !text(m.Name) || len(m.Name) > r.MaxValueBytes {
+	if m.Name == "" || !text(m.Name) || len(m.Name) > r.most(MetricName) {
 		return false
 	}
 	m.Help, m.Unit = clean(m.Help, r.MaxValueBytes), clean(m.Unit, r.MaxNameBytes)

@@ -2,7 +2,7 @@ package remotewrite
 
 import (
 	"bytes"
-	"fmt"
+	"encoding/binary"
 	"math"
 	"net/http"
 	"net/http/httptest"
@@ -147,7 +147,8 @@ func TestV2Messages(t *testing.T) {
 // TestV2Forms: references that are not packed, symbols behind the series, and fields that nobody knows yet.
 func TestV2Forms(t *testing.T) {
 	symbol := func(s string) []byte { return append([]byte{0x22, byte(len(s))}, s...) }
-	sample := []byte{0x12, 0x09, 0x09, 0, 0, 0, 0, 0, 0, 0xf0, 0x3f} // 1 at time 0
+	sample := binary.AppendUvarint([]byte{0x09, 0, 0, 0, 0, 0, 0, 0xf0, 0x3f, 0x10}, uint64(now().UnixMilli())) // 1 at now
+	sample = append([]byte{0x12, byte(len(sample))}, sample...)
 	ts := append([]byte{0x08, 1, 0x08, 2}, sample...)
 	ts = append(ts, 0xf8, 0x01, 5, 0xfd, 0x01, 1, 2, 3, 4, 0xf9, 0x01, 1, 2, 3, 4, 5, 6, 7, 8) // fields 31
 	body := append([]byte{0x2a, byte(len(ts))}, ts...)
@@ -158,7 +159,7 @@ func TestV2Forms(t *testing.T) {
 	if w := h.post(snappy.Encode(nil, body), "Content-Type", typeV2); w.Code != http.StatusNoContent {
 		t.Fatal(w.Code, w.Body)
 	}
-	if got, want := text(h.appender.samples[orgOf(1)]), fmt.Sprintf("__name__=\"up\" 1@%d\n", -now().UnixMilli()); got != want {
+	if got, want := text(h.appender.samples[orgOf(1)]), "__name__=\"up\" 1@0\n"; got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
 }
