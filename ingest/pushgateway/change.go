@@ -31,12 +31,19 @@ func (c *change) apply(ctx context.Context, l *series.LockedGroup) error {
 	}
 	types := typesOf(standing)
 	changed := !maps.Equal(types, typesOf(old))
-	if why := c.check(ctx, l, standing, types, changed); why != nil {
+	body, why := encodeBody(standing)
+	if why != nil {
+		c.refused = inconsistent(why)
+	} else {
+		why = c.check(ctx, l, standing, types, changed)
+	}
+	if why != nil {
 		if c.refused == nil {
 			return why // it could not be told
 		}
 		return c.g.failed(ctx, l)
 	}
+	l.Body = body
 	at := c.g.next(l)
 	gone := vanished(old, standing)
 	l.PushedAt, l.LastAt = at, at
@@ -47,7 +54,6 @@ func (c *change) apply(ctx context.Context, l *series.LockedGroup) error {
 	if l.TTL > 0 {
 		l.ExpiresAt = at.Add(l.TTL)
 	}
-	l.Body = encodeBody(standing)
 	if changed || over != nil || !l.Found {
 		l.Metrics = types
 	}
@@ -125,7 +131,10 @@ func (g *Gateway) failed(ctx context.Context, l *series.LockedGroup) error {
 	at := g.next(l)
 	l.FailedAt, l.LastAt = at, at
 	if len(l.Body) == 0 {
-		l.Body = encodeBody(nil)
+		var err error
+		if l.Body, err = encodeBody(nil); err != nil {
+			return err
+		}
 	}
 	written, err := samples(ownFamilies(&l.Group), at)
 	if err != nil {

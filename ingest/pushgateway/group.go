@@ -29,16 +29,23 @@ const bodyVersion = 1
 
 var errBody = errors.New("the group's stored body cannot be read")
 
-func encodeBody(families []*family) []byte {
+// errTooMuch says that a body would be more than can be read again.
+var errTooMuch = fmt.Errorf("the group would hold more than %d MiB", record.MaxSamplesSize>>20)
+
+func encodeBody(families []*family) ([]byte, error) {
 	b := binary.AppendUvarint([]byte{bodyVersion}, uint64(len(families)))
-	var all []series.Series
-	about := make([]series.Metadata, 0, len(families))
+	var e record.SamplesEncoder
 	for _, f := range families {
 		b = binary.AppendUvarint(b, uint64(len(f.series)))
-		all = append(all, f.series...)
-		about = append(about, f.Metadata)
+		for i := range f.series {
+			e.Add(&f.series[i])
+		}
+		e.AddMetadata(&f.Metadata)
 	}
-	return record.AppendSamples(b, tenant.OrgID{}, all, about)
+	if e.Size() > record.MaxSamplesSize-1<<10 { // it does not count a few numbers
+		return nil, errTooMuch
+	}
+	return e.AppendRecord(b, tenant.OrgID{}), nil
 }
 
 // decodeBody is the inverse of encodeBody; an empty body has no families.

@@ -254,3 +254,22 @@ func TestConcurrentPushes(t *testing.T) {
 	}
 	h.want(want...)
 }
+
+// TestAGroupCanBeReadAgain: pushes add up to a group, which must not outgrow what can be read: what was answered must stand.
+func TestAGroupCanBeReadAgain(t *testing.T) {
+	h := newHarness(t, nil)
+	push := func(status int, name string) {
+		var b strings.Builder
+		for i := range 5000 {
+			fmt.Fprintf(&b, "%s{a=\"%s%d\"} 1\n", name, strings.Repeat(name, 2000), i)
+		}
+		h.do(status, "POST", job, b.String())
+		h.now = h.now.Add(time.Second)
+	}
+	push(200, "a")
+	push(400, "b") // 20 MB with what stands there
+	h.pass(time.Minute)
+	if got := h.db.at(orgOf(1), h.now); !strings.Contains(got, "a{") || strings.Contains(got, "b{") {
+		t.Errorf("%d bytes stand", len(got))
+	}
+}

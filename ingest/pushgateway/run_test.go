@@ -188,7 +188,11 @@ func FuzzParse(f *testing.F) {
 		if n > 1000 {
 			t.Fatalf("%d series", n)
 		}
-		again, err := decodeBody(encodeBody(families))
+		b, err := encodeBody(families)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := decodeBody(b)
 		if err != nil || len(again) != len(families) {
 			t.Fatalf("%d families became %d, %v", len(families), len(again), err)
 		}
@@ -206,8 +210,13 @@ func FuzzBody(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.Add(encodeBody(families))
-	f.Add(encodeBody(nil))
+	for _, families := range [][]*family{families, nil} {
+		b, err := encodeBody(families)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		families, err := decodeBody(b)
 		if err != nil && !errors.Is(err, errBody) {
