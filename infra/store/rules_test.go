@@ -302,3 +302,31 @@ func TestAGroupThatCannotBeReadHoldsUpNoOther(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestOrganisationsTakeTurns: whoever has many groups due holds up nobody who has one, also while some of them are under way.
+func TestOrganisationsTakeTurns(t *testing.T) {
+	s := newBundle(t)
+	for i := range 30 {
+		s.putRules(s.a, groupOf(fmt.Sprint(i), "x"))
+	}
+	s.putRules(s.b, groupOf("only", "x"))
+	s.exec(`update rule_groups set next_eval_at = $1`, ruleNow)
+	s.exec(`update rule_groups set next_eval_at = $1 where name = 'only'`, ruleNow.Add(time.Minute)) // due, but last
+	horizon := ruleNow.Add(time.Hour)
+	first, err := s.store.ClaimRuleGroups(s.ctx, horizon, 2, time.Minute)
+	if err != nil || len(first) != 2 || first[0].Org == first[1].Org {
+		t.Fatalf("%v %v", first, err)
+	}
+	for _, c := range first {
+		if c.Org == s.b.org {
+			s.must(s.store.ReleaseRuleGroup(s.ctx, c.Org, c, 0))
+		}
+	}
+	for range 5 {
+		c, err := s.store.ClaimRuleGroups(s.ctx, horizon, 1, time.Minute)
+		if err != nil || len(c) != 1 || c[0].Org != s.b.org {
+			t.Fatalf("%v %v", c, err)
+		}
+		s.must(s.store.ReleaseRuleGroup(s.ctx, c[0].Org, c[0], 0))
+	}
+}

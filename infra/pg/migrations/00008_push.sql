@@ -27,12 +27,11 @@ create table push_metrics (
 );
 create index push_metrics_by_name on push_metrics (org_id, name, type);
 
--- The instant for which the values of all groups were written last. One row.
+-- The instant for which the values of all groups were written last. One row, made by the first who writes them.
 create table push_beat (
     only_row boolean primary key default true check (only_row),
     at       timestamptz not null
 );
-insert into push_beat (at) values ('1970-01-01 00:00:00+00');
 
 -- +goose Down
 drop table push_beat;

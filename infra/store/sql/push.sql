@@ -10,7 +10,7 @@ from push_groups where org_id = @org_id and key = @key for update;
 -- name: PushBeat :one
 -- Read after the group is locked: a beat that comes later leaves the group out, or sees what is written now.
 -- @sqlc-vet-disable tenant
-select at from push_beat;
+select coalesce(max(at), '1970-01-01 00:00:00+00')::timestamptz as at from push_beat;
 
 -- name: UpdatePushGroup :exec
 update push_groups set
@@ -45,7 +45,8 @@ from push_groups where org_id = @org_id and key > @after_key order by key limit 
 
 -- name: ClaimPushBeat :execrows
 -- @sqlc-vet-disable tenant
-update push_beat set at = @at where at <= @due;
+insert into push_beat as b (at) values (@at)
+on conflict (only_row) do update set at = excluded.at where b.at <= @due;
 
 -- name: LockStandingPushGroups :many
 -- Those being changed are left out: whoever changes them writes their samples.

@@ -28,13 +28,21 @@ select definition from rule_groups where org_id = @org_id and name = @name and n
 select definition, progress, evaluated_at, took_seconds from rule_groups where org_id = @org_id and not deleted order by name;
 
 -- name: ClaimRuleGroups :many
+-- Organisations take turns: whoever has many groups due or under way comes behind those with few, else it would hold them all up.
 -- @sqlc-vet-disable tenant
-with due as (
-    select d.org_id, d.name from rule_groups d
+with busy as (
+    select b.org_id, count(*) as under_way from rule_groups b where b.claimed_until > now() group by b.org_id
+), waiting as materialized (
+    select w.org_id, w.name, w.next_eval_at,
+        row_number() over (partition by w.org_id order by w.next_eval_at) + coalesce(busy.under_way, 0) as turn
+    from rule_groups w left join busy on busy.org_id = w.org_id
+    where w.next_eval_at <= @horizon and (w.claimed_until is null or w.claimed_until <= now())
+), due as (
+    select d.org_id, d.name from rule_groups d join waiting on waiting.org_id = d.org_id and waiting.name = d.name
     where d.next_eval_at <= @horizon and (d.claimed_until is null or d.claimed_until <= now())
-    order by d.next_eval_at
+    order by waiting.turn, waiting.next_eval_at
     limit @max_rows
-    for update skip locked
+    for update of d skip locked
 )
 update rule_groups g set claimed_until = now() + make_interval(secs => @lease_seconds::double precision)
 from due

@@ -14,7 +14,8 @@ import (
 )
 
 const claimPushBeat = `-- name: ClaimPushBeat :execrows
-update push_beat set at = $1 where at <= $2
+insert into push_beat as b (at) values ($1)
+on conflict (only_row) do update set at = excluded.at where b.at <= $2
 `
 
 type ClaimPushBeatParams struct {
@@ -240,7 +241,7 @@ func (q *Queries) NextPushExpiry(ctx context.Context) (*time.Time, error) {
 }
 
 const pushBeat = `-- name: PushBeat :one
-select at from push_beat
+select coalesce(max(at), '1970-01-01 00:00:00+00')::timestamptz as at from push_beat
 `
 
 // Read after the group is locked: a beat that comes later leaves the group out, or sees what is written now.

@@ -13,12 +13,19 @@ import (
 )
 
 const claimRuleGroups = `-- name: ClaimRuleGroups :many
-with due as (
-    select d.org_id, d.name from rule_groups d
+with busy as (
+    select b.org_id, count(*) as under_way from rule_groups b where b.claimed_until > now() group by b.org_id
+), waiting as materialized (
+    select w.org_id, w.name, w.next_eval_at,
+        row_number() over (partition by w.org_id order by w.next_eval_at) + coalesce(busy.under_way, 0) as turn
+    from rule_groups w left join busy on busy.org_id = w.org_id
+    where w.next_eval_at <= $2 and (w.claimed_until is null or w.claimed_until <= now())
+), due as (
+    select d.org_id, d.name from rule_groups d join waiting on waiting.org_id = d.org_id and waiting.name = d.name
     where d.next_eval_at <= $2 and (d.claimed_until is null or d.claimed_until <= now())
-    order by d.next_eval_at
+    order by waiting.turn, waiting.next_eval_at
     limit $3
-    for update skip locked
+    for update of d skip locked
 )
 update rule_groups g set claimed_until = now() + make_interval(secs => $1::double precision)
 from due
@@ -43,6 +50,7 @@ type ClaimRuleGroupsRow struct {
 	Series      []byte
 }
 
+// Organisations take turns: whoever has many groups due or under way comes behind those with few, else it would hold them all up.
 // @sqlc-vet-disable tenant
 func (q *Queries) ClaimRuleGroups(ctx context.Context, arg ClaimRuleGroupsParams) ([]ClaimRuleGroupsRow, error) {
 	rows, err := q.db.Query(ctx, claimRuleGroups, arg.LeaseSeconds, arg.Horizon, arg.MaxRows)
