@@ -194,6 +194,7 @@ func TestOpenSamples(t *testing.T) {
 	dir := t.TempDir()
 	for round := 1; round <= 2; round++ {
 		a := &App{o: Options{DataDir: dir, LogPartitions: 2}, log: slog.New(slog.DiscardHandler), registry: prometheus.NewRegistry()}
+		a.appends = newAppendMetrics(a.registry)
 		s, err := a.openSamples(t.Context())
 		if err != nil {
 			t.Fatal(err)

@@ -226,6 +226,7 @@ func randomMonitor(r *rand.Rand, n int) inventory.MonitorState {
 	m.Config.Tags = slices.Repeat([]string{"nightly", "db"}, 1)[:r.IntN(3)]
 	m.Config.Labels = map[string]string{"team": "team " + strconv.Itoa(r.IntN(5))}
 	randomState(r, &m.State)
+	m.GapSeconds = float64(r.IntN(100))
 	return m
 }
 
@@ -236,7 +237,6 @@ func randomState(r *rand.Rand, s *monitor.State) {
 	}
 	s.Status = metric.Statuses()[r.IntN(5)]
 	s.Since = past(48 * time.Hour)
-	s.GapSeconds = float64(r.IntN(100))
 	if s.Status == monitor.New && r.IntN(2) == 0 {
 		return
 	}

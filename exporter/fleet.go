@@ -228,7 +228,7 @@ func (l *layout) entry(m *inventory.MonitorState, now time.Time) *entry {
 		}
 	}
 	e := &entry{
-		id: m.ID, point: metric.PointOf(&m.State, now), project: m.Project, name: m.Config.Name, tags: m.Config.Tags, own: m.Config.Labels,
+		id: m.ID, point: metric.PointOf(&m.State, now, m.GapSeconds), project: m.Project, name: m.Config.Name, tags: m.Config.Tags, own: m.Config.Labels,
 		labels: metric.Labels(m.ID, m.Project, &m.Config),
 	}
 	copy(e.text[:], m.ID.String())

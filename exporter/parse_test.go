@@ -48,7 +48,7 @@ func asked(monitors []inventory.MonitorState, now time.Time) samples {
 	out := samples{}
 	for i := range monitors {
 		m := &monitors[i]
-		p := metric.PointOf(&m.State, now)
+		p := metric.PointOf(&m.State, now, m.GapSeconds)
 		for _, f := range metric.Families() {
 			if f.Type == metric.Info {
 				var pairs []string

@@ -24,4 +24,6 @@ type MonitorState struct {
 	Project string // the project's slug; "": the monitor was deleted, and the evaluator has not come to that yet
 	Config  monitor.Config
 	State   monitor.State
+	// GapSeconds is how much of the time since State.Since could not be observed, as far as that is known.
+	GapSeconds float64
 }

@@ -66,10 +66,11 @@ type Point struct {
 	LastDuration time.Duration   // of the last run that has one; only where Totals has durations
 }
 
-// PointOf is a monitor as its state says that it stands at t, which must not lie before what the state has taken in.
-func PointOf(s *monitor.State, t time.Time) Point {
+// PointOf is a monitor as its state says that it stands at t, which must not lie before what the state has taken in. gapSeconds
+// is how much of the time since State.Since could not be observed.
+func PointOf(s *monitor.State, t time.Time, gapSeconds float64) Point {
 	p := Point{
-		At: t, Status: s.Status, Since: s.Since, GapSeconds: s.GapSeconds, LastPing: s.LastPing.At, LastSuccess: s.LastSuccess,
+		At: t, Status: s.Status, Since: s.Since, GapSeconds: gapSeconds, LastPing: s.LastPing.At, LastSuccess: s.LastSuccess,
 		Due: s.Due, Deadline: s.Deadline, OpenRuns: len(s.Open), ZScore: s.ZScore, Totals: s.Totals,
 	}
 	if len(s.Incidents) > 0 {

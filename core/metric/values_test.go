@@ -65,13 +65,16 @@ func want(status monitor.Status, different map[string]float64) map[string]float6
 
 func TestAMonitorThatIsNew(t *testing.T) {
 	s := monitor.State{Status: monitor.New, Since: at(0)}
-	p := metric.PointOf(&s, at(5))
+	p := metric.PointOf(&s, at(5), 0)
 	if d := cmp.Diff(want(monitor.New, nil), values(&p, at(5))); d != "" {
 		t.Errorf("(-want +got)\n%s", d)
 	}
 }
 
 // lived is a state in which there is something of everything: an hour up and ten minutes down until it last came up, at 1000 s.
+// livedGap is how much of the status of lived could not be observed, in seconds.
+const livedGap = 100
+
 func lived() monitor.State {
 	totals := &monitor.Totals{
 		Succeeded: 7, Failed: 3, Missed: 2, Abandoned: 1, Unknown: 4, UpTime: time.Hour, DownTime: 10 * time.Minute,
@@ -81,7 +84,7 @@ func lived() monitor.State {
 		totals.Durations.Add(d, 1)
 	}
 	return monitor.State{
-		Status: monitor.Up, Since: at(1000), GapSeconds: 100, Due: at(5000), Deadline: at(5300), LastSuccess: at(1000),
+		Status: monitor.Up, Since: at(1000), Due: at(5000), Deadline: at(5300), LastSuccess: at(1000),
 		LastPing: monitor.LastPing{At: at(1500).Add(250 * time.Millisecond), Kind: record.Start}, Open: make([]monitor.OpenRun, 2),
 		ZScore: -1.5, Incidents: map[incident.Kind]uuid.UUID{incident.Anomaly: uuid.Max}, Totals: totals,
 	}
@@ -112,7 +115,7 @@ func livedValues() map[string]float64 {
 
 func TestAMonitorThatIsUp(t *testing.T) {
 	s := lived()
-	p := metric.PointOf(&s, at(2000))
+	p := metric.PointOf(&s, at(2000), livedGap)
 	expect := livedValues()
 	// Of the 1000 s since it came up, 100 could not be observed.
 	expect["tokiflow_monitor_mtbf_seconds"] = (3600 + 900) / 2.0
@@ -122,7 +125,7 @@ func TestAMonitorThatIsUp(t *testing.T) {
 		t.Errorf("(-want +got)\n%s", d)
 	}
 	// The point's lines go on: what they say later is what a later point says.
-	later := metric.PointOf(&s, at(4000))
+	later := metric.PointOf(&s, at(4000), livedGap)
 	if d := cmp.Diff(values(&later, at(4000)), values(&p, at(4000)), near()); d != "" {
 		t.Errorf("(-a point at that time +the line from before)\n%s", d)
 	}
@@ -130,9 +133,9 @@ func TestAMonitorThatIsUp(t *testing.T) {
 
 func TestAMonitorThatIsDown(t *testing.T) {
 	s := lived()
-	s.Status, s.GapSeconds = monitor.Down, 0
+	s.Status = monitor.Down
 	s.Incidents = map[incident.Kind]uuid.UUID{incident.Missed: uuid.Max, incident.Fail: uuid.Max}
-	p := metric.PointOf(&s, at(2000))
+	p := metric.PointOf(&s, at(2000), 0)
 	expect := livedValues()
 	expect["tokiflow_monitor_up"] = 0
 	expect[`tokiflow_monitor_incidents_open{kind="anomaly"}`] = 0
@@ -151,7 +154,7 @@ func TestTimeThatDoesNotCount(t *testing.T) {
 	ratio := func(status monitor.Status, t time.Time) float64 {
 		s := lived()
 		s.Status = status
-		p := metric.PointOf(&s, at(1000))
+		p := metric.PointOf(&s, at(1000), livedGap)
 		return values(&p, t)["tokiflow_monitor_uptime_ratio"]
 	}
 	if a, b := ratio(monitor.Paused, at(1000)), ratio(monitor.Paused, at(9000)); a != b || a != 3600/4200.0 {

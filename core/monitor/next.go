@@ -61,7 +61,6 @@ func Next(id uuid.UUID, r *Rules, s State, e Event) (State, Effects) {
 	}
 	m.drain(e.Judged)
 	m.count()
-	m.s.GapSeconds = m.gaps.Between(m.s.Since, e.Judged).Seconds()
 	return m.s, m.out
 }
 

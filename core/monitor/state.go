@@ -28,8 +28,6 @@ const (
 type State struct {
 	Status Status    `json:"status"`
 	Since  time.Time `json:"since"` // of the status
-	// GapSeconds is how much of the time from Since to the last step could not be observed.
-	GapSeconds float64 `json:"gap_seconds,omitempty"`
 	// Version is that of the last control record applied.
 	Version int64 `json:"version"`
 

@@ -100,7 +100,7 @@ func (w *walk) diffAt(k *kept, got *metric.Point, t time.Time) string {
 	if got == nil {
 		return fmt.Sprintf("no point at %s", clock(t))
 	}
-	want := metric.PointOf(&k.state, t)
+	want := metric.PointOf(&k.state, t, 0)
 	want.GapSeconds = k.gaps.Between(want.Since, t).Seconds()
 	for _, f := range metric.Families() {
 		if w.retries && ofPings(f.Name) {

@@ -141,7 +141,7 @@ func (c *Checkpoints) saveRest(ctx context.Context, tx pgx.Tx, cp checkpoint.Com
 	for _, g := range cp.Gaps {
 		if _, err := tx.Exec(ctx, `
 			insert into gaps (log_id, partition, partitions, started_at, ended_at) values ($1, $2, $3, $4, $5)
-			on conflict (log_id, partition, started_at) do update set ended_at = greatest(gaps.ended_at, excluded.ended_at)`,
+			on conflict (log_id, partition, started_at) do update set ended_at = greatest(gaps.ended_at, excluded.ended_at), written_in = default`,
 			c.logID, cp.Position.Partition, cp.Position.Partitions, g.From, g.To); err != nil {
 			return fmt.Errorf("save gap: %w", err)
 		}

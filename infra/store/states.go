@@ -17,28 +17,32 @@ import (
 // readStates answers with a row that has the cursor, and one for each monitor to tell of. All transactions before the cursor
 // ($2 of the next call) have ended and are seen here; what others, under way now, write is at or behind it. A cursor that
 // this cluster has not come to is of another one, from which the database was restored: then everything is told. So may be
-// rows whose writer this cluster does not know; they came with that.
+// rows whose writer this cluster does not know; they came with that. Everything is told after a gap, too: what of its present
+// status could not be observed has then changed for every monitor, though no state was written.
 //
 // The rows are looked through by organisation: an index of what was written when would cost every ping more than every
 // reader saves. JSON and slug are fetched of the rows told alone.
 const readStates = `
 	with seen as materialized (
-		select s.xmin, s.xmax, $2::bigint between 1 and s.xmin as since_then
+		select s.xmin, s.xmax, $2::bigint between 1 and s.xmin
+			and not exists (select from gaps where written_in >= $2 and written_in < s.xmax) as since_then
 		from (select pg_snapshot_xmin(pg_current_snapshot())::text::bigint as xmin,
 		             pg_snapshot_xmax(pg_current_snapshot())::text::bigint as xmax) s
 	)
-	select null::uuid as monitor_id, not since_then as gone, xmin as cursor, '' as project, null::jsonb as config, null::jsonb as state
+	select null::uuid as monitor_id, not since_then as gone, xmin as cursor, '' as project, null::jsonb as config, null::jsonb as state, 0::float8 as unobserved
 	from seen
 	union all
 	select m.monitor_id, false, 0,
 		coalesce((select p.slug from monitors k join projects p on p.id = k.project_id and p.org_id = k.org_id
 		          where k.id = m.monitor_id and k.org_id = m.org_id), ''),
-		m.config, m.state
+		m.config, m.state,
+		coalesce((select sum(extract(epoch from g.ended_at - greatest(g.started_at, (m.state ->> 'since')::timestamptz)))
+		          from gaps g where g.partition = m.hash % g.partitions and g.ended_at > (m.state ->> 'since')::timestamptz), 0)::float8
 	from monitor_states m
 	where m.org_id = $1
 	  and (not (select since_then from seen) or m.written_in >= $2 and m.written_in < (select xmax from seen))
 	union all
-	select distinct v.monitor_id, true, 0, '', null::jsonb, null::jsonb
+	select distinct v.monitor_id, true, 0, '', null::jsonb, null::jsonb, 0
 	from monitor_versions v
 	where v.org_id = $1 and v.deleted and v.written_in >= $2 and v.written_in < (select xmax from seen)
 	  and (select since_then from seen)
@@ -59,8 +63,9 @@ func (s *Store) MonitorStates(ctx context.Context, org tenant.OrgID, since int64
 		cursor        int64
 		project       string
 		config, state []byte
+		unobserved    float64
 	)
-	_, err = pgx.ForEachRow(rows, []any{&id, &flag, &cursor, &project, &config, &state}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&id, &flag, &cursor, &project, &config, &state, &unobserved}, func() error {
 		switch {
 		case id == nil:
 			out.Cursor, out.Full = cursor, flag
@@ -71,6 +76,7 @@ func (s *Store) MonitorStates(ctx context.Context, org tenant.OrgID, since int64
 			if err != nil {
 				return err
 			}
+			m.GapSeconds = unobserved
 			out.Monitors = append(out.Monitors, m)
 		}
 		return nil

@@ -28,7 +28,7 @@ func (s *bundle) settled(o owner, since int64) inventory.States {
 	s.t.Helper()
 	for {
 		got := s.states(o, since)
-		if s.count(`select count(*) from (select written_in from monitor_states union all select written_in from monitor_versions) w
+		if s.count(`select count(*) from (select written_in from monitor_states union all select written_in from monitor_versions union all select written_in from gaps) w
 			where written_in >= $1 and written_in < pg_snapshot_xmax(pg_current_snapshot())::text::bigint`, got.Cursor) == 0 {
 			return got
 		}
@@ -155,5 +155,33 @@ func TestWatermark(t *testing.T) {
 	}
 	if at := mark(1); !at.Equal(instant(10)) {
 		t.Errorf("watermark of the first partition %v, want %v", at, instant(10))
+	}
+}
+
+// TestStatesAfterAGap: what could not be observed of a monitor's status is told, and after each new gap it is told of all.
+func TestStatesAfterAGap(t *testing.T) {
+	s := newBundle(t)
+	one := s.create(s.a, "one")
+	s.evaluate(one, monitor.Up, 1)
+	since := time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
+	s.exec(`update monitor_states set hash = 7, state = jsonb_set(state, '{since}', to_jsonb($1::text))`, since.Format(time.RFC3339))
+	gap := func(partition int, from, to time.Duration) {
+		t.Helper()
+		s.exec(`insert into gaps (log_id, partition, partitions, started_at, ended_at) values ('l', $1, 4, $2, $3)`,
+			partition, since.Add(from), since.Add(to))
+	}
+	first := s.settled(s.a, 0)
+	if len(first.Monitors) != 1 || first.Monitors[0].GapSeconds != 0 {
+		t.Fatalf("without a gap: %+v", first.Monitors)
+	}
+	gap(3, -time.Minute, 10*time.Second) // 7 % 4: its partition; what lies before the status does not count
+	gap(2, time.Minute, 2*time.Minute)   // another's
+	gap(3, time.Hour, time.Hour+2500*time.Millisecond)
+	second := s.settled(s.a, first.Cursor)
+	if !second.Full || len(second.Monitors) != 1 || second.Monitors[0].GapSeconds != 12.5 {
+		t.Errorf("after gaps: full %v, %+v", second.Full, second.Monitors)
+	}
+	if third := s.states(s.a, second.Cursor); third.Full || len(third.Monitors) != 0 {
+		t.Errorf("nothing has changed since: full %v, %d monitors", third.Full, len(third.Monitors))
 	}
 }

@@ -7,6 +7,7 @@
 -- that what each ping changes stays HOT; the index on the organisation is of a column that never changes.
 alter table monitor_states add column written_in bigint not null default pg_current_xact_id()::text::bigint;
 create index monitor_states_org on monitor_states (org_id);
+alter table gaps add column written_in bigint not null default pg_current_xact_id()::text::bigint;
 
 -- How many standard deviations the duration lay from the mean, 0 where there was no mean yet to hold it against. Null where it was
 -- not held against any: the run has no duration or did not succeed. So a monitor's score at an instant is that of its last run that has one.
@@ -92,3 +93,4 @@ drop table monitor_versions;
 alter table runs drop column z_score;
 drop index monitor_states_org;
 alter table monitor_states drop column written_in;
+alter table gaps drop column written_in;
