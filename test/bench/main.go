@@ -35,7 +35,7 @@ type settings struct {
 
 func run(ctx context.Context) error {
 	var s settings
-	only := flag.String("only", "ping,drain,detect,idle,scrape,samples", "measurements to make, separated by commas")
+	only := flag.String("only", "ping,drain,detect,idle,scrape,samples,query", "measurements to make, separated by commas")
 	flag.StringVar(&s.bin, "bin", "bin/tokiflow", "the binary to measure")
 	flag.StringVar(&s.brokers, "kafka-brokers", os.Getenv("TOKIFLOW_TEST_KAFKA"), "brokers for the same figures through Kafka; empty: left out")
 	flag.IntVar(&s.seconds, "seconds", 10, "length of a load")
@@ -46,7 +46,7 @@ func run(ctx context.Context) error {
 	flag.Parse()
 	measurements := map[string]func(context.Context, settings, string) error{
 		"ping": measurePing, "drain": measureDrain, "detect": measureDetect, "idle": measureIdle,
-		"scrape": measureScrape, "samples": measureRemoteWrite,
+		"scrape": measureScrape, "samples": measureRemoteWrite, "query": measureQuery,
 	}
 	logs := []string{""}
 	if s.brokers != "" {
@@ -58,10 +58,10 @@ func run(ctx context.Context) error {
 	for name := range strings.SplitSeq(*only, ",") {
 		measure, ok := measurements[name]
 		if !ok {
-			return fmt.Errorf("--only: %q is none of ping, drain, detect, idle, scrape, samples", name)
+			return fmt.Errorf("--only: %q is none of ping, drain, detect, idle, scrape, samples, query", name)
 		}
 		for _, brokers := range logs {
-			if (name == "idle" || name == "scrape") && brokers != "" {
+			if (name == "idle" || name == "scrape" || name == "query") && brokers != "" {
 				continue // they do not depend on the log
 			}
 			title := "log on disk"
