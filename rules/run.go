@@ -216,7 +216,7 @@ func (e *Evaluator) messages(org tenant.OrgID, changes []Change, at time.Time) [
 	var out []rule.Said
 	for _, c := range changes {
 		if m, ok := rule.MessageOf(c.Change, at, e.link(c.Expr)); ok {
-			out = append(out, rule.Said{ID: rule.ID(org, c.Alert.Labels), Message: m})
+			out = append(out, rule.Said{ID: rule.ID(org, c.Alert.Labels), Labels: c.Alert.Labels, Message: m})
 		}
 	}
 	return out

@@ -5,6 +5,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/tokiflow/tokiflow/core/series"
 	"github.com/tokiflow/tokiflow/core/tenant"
 )
 
@@ -33,8 +34,10 @@ type Evaluated struct {
 	GroupIsGone bool // the group was deleted, and all of it has ended
 }
 
-// Said is a message of one alert. Those of one ID are delivered in order.
+// Said is a message of one alert. Those of one ID are delivered in order. That an alert is resolved is not said while another
+// rule of the organisation still fires one of the same labels: to receivers the two are one.
 type Said struct {
 	ID      uuid.UUID
+	Labels  []series.Label // of the alert
 	Message Message
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -74,9 +75,57 @@ func (s *Store) CommitRuleGroup(ctx context.Context, org tenant.OrgID, e rule.Ev
 		if stored = n > 0; err != nil || !stored {
 			return err
 		}
-		return sayOfRules(ctx, tx, org, e.MustBeSaid)
+		say, err := withoutThoseOfOthers(ctx, tx, org, e.MustBeSaid)
+		if err != nil {
+			return err
+		}
+		return sayOfRules(ctx, tx, org, say)
 	})
 	return stored && err == nil, wrap("commit rule group", err)
+}
+
+// withoutThoseOfOthers leaves out that alerts are resolved of which another rule, of this group or another, still fires one of the
+// same labels: a group that was renamed, or a rule that has moved, would else end with an alert that fires and is said to be over. It
+// sees what the transaction has stored.
+func withoutThoseOfOthers(ctx context.Context, tx pgx.Tx, org tenant.OrgID, messages []rule.Said) ([]rule.Said, error) {
+	if len(messages) == 0 {
+		return nil, nil
+	}
+	// One group after the other, so that each sees what the one before has said.
+	if _, err := tx.Exec(ctx, `select pg_advisory_xact_lock(hashtextextended('alerts ' || $1, 0))`, org.String()); err != nil {
+		return nil, err
+	}
+	var over []string
+	for _, m := range messages {
+		if m.Message.Type == rule.TypeResolved {
+			labels, err := json.Marshal(m.Labels)
+			if err != nil {
+				return nil, err
+			}
+			over = append(over, string(labels))
+		}
+	}
+	if len(over) == 0 {
+		return messages, nil
+	}
+	rows, err := tx.Query(ctx, `
+		select distinct a -> 'labels'
+		from rule_groups g cross join lateral jsonb_path_query(g.progress, 'lax $[*].alerts[*] ? (@.state == "firing")') as a
+		where g.org_id = $1 and a -> 'labels' = any(select l::jsonb from unnest($2::text[]) as l)`, org.UUID, over)
+	if err != nil {
+		return nil, err
+	}
+	found, err := pgx.CollectRows(rows, pgx.RowTo[[]series.Label])
+	if err != nil {
+		return nil, err
+	}
+	firing := make(map[string]bool, len(found))
+	for _, labels := range found {
+		firing[rule.Key(labels)] = true
+	}
+	return slices.DeleteFunc(slices.Clone(messages), func(m rule.Said) bool {
+		return m.Message.Type == rule.TypeResolved && firing[rule.Key(m.Labels)]
+	}), nil
 }
 
 // sayOfRules puts messages into the outbox, in order.
