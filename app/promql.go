@@ -39,6 +39,7 @@ func beyondLimit(err error) bool { return errors.Is(err, samples.ErrLimit) }
 func (a *App) startRules() error {
 	e, err := rules.New(rules.Options{
 		Store: a.store, Samples: a.samples, Horizon: a.horizon.at, BaseURL: a.o.BaseURL, Logger: a.log, Registerer: a.registry,
+		Written: newWritten(a.pool, a.samples.log).at,
 		Querier: rules.EngineQuerier{Engine: a.promql.Engine(), Storage: a.promql.Queryable},
 	})
 	if err != nil {

@@ -10,7 +10,7 @@ func (e *Evaluator) Round(ctx context.Context) (int, error) {
 	claims, horizon, err := e.claim(ctx, 100)
 	var wg sync.WaitGroup
 	for _, c := range claims {
-		wg.Go(func() { e.evaluate(ctx, c, horizon) })
+		wg.Go(func() { e.guarded(ctx, c, horizon) })
 	}
 	wg.Wait()
 	return len(claims), err

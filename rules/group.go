@@ -32,6 +32,8 @@ type Group struct {
 	around Surroundings
 	url    *url.URL
 	rules  []prepared
+
+	written bool // it asks for series that others write
 }
 
 type prepared struct {
@@ -43,7 +45,7 @@ type prepared struct {
 
 // Prepare makes a group ready. It does not look at the expressions: they are asked as they stand.
 func Prepare(g rule.Group, around Surroundings) *Group {
-	out := &Group{Group: g, around: around, url: &url.URL{}}
+	out := &Group{Group: g, around: around, url: &url.URL{}, written: asksForWritten(g)}
 	if u, err := url.Parse(around.ExternalURL); err == nil {
 		out.url = u
 	}

@@ -44,7 +44,10 @@ type Options struct {
 	Querier Querier // an OverQuerier, if rules shall see what those before them in their group have just recorded
 	Samples Samples
 	// Horizon is the instant up to which everything is known. The zero time: nothing is yet.
-	Horizon    func(ctx context.Context) (time.Time, error)
+	Horizon func(ctx context.Context) (time.Time, error)
+	// Written is the instant up to which all that others have written is stored: a group that asks for more than the series of
+	// monitors is not evaluated for a later one. nil: the Horizon is right for these too.
+	Written    func(ctx context.Context) (time.Time, error)
 	BaseURL    string           // under which people and programs reach this server, for the links in alerts
 	Clock      func() time.Time // time.Now
 	Logger     *slog.Logger
@@ -64,6 +67,7 @@ const (
 	retryAfter    = 5 * time.Second
 	releaseGrace  = 2 * time.Second
 	claimTimeout  = 5 * time.Second
+	writtenPause  = time.Second
 	longestPause  = 10 * time.Second
 )
 

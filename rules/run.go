@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/url"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
@@ -32,7 +33,7 @@ func (e *Evaluator) Run(ctx context.Context) error {
 		for _, c := range claims {
 			wg.Go(func() {
 				defer e.giveSlots(1)
-				e.evaluate(ctx, c, horizon)
+				e.guarded(ctx, c, horizon)
 			})
 		}
 		switch {
@@ -97,6 +98,34 @@ func (e *Evaluator) claim(ctx context.Context, limit int) ([]rule.Claim, time.Ti
 	return claims, horizon, err
 }
 
+// guarded is evaluate. What customers write runs in it: should it ever panic, their group stands still, and nobody else's.
+func (e *Evaluator) guarded(ctx context.Context, c rule.Claim, horizon time.Time) {
+	defer func() {
+		if p := recover(); p != nil {
+			e.log.ErrorContext(ctx, "the evaluation of a rule group broke down; it is done again", "org", c.Org, "group", c.Group.Name,
+				"panic", p, "stack", string(debug.Stack()))
+			e.release(ctx, c, longestPause)
+		}
+	}()
+	e.evaluate(ctx, c, horizon)
+}
+
+// stored is the horizon of a group: that of what others have written, where it asks for that. false: not yet its instant.
+func (e *Evaluator) stored(ctx context.Context, g *Group, c rule.Claim, horizon time.Time) (time.Time, bool) {
+	if e.o.Written == nil || !g.written {
+		return horizon, true
+	}
+	written, err := e.o.Written(ctx)
+	if err != nil || written.Before(c.Due) {
+		e.log.DebugContext(ctx, "a rule group waits for samples to be stored", "org", c.Org, "group", c.Group.Name, "until", written, "error", err)
+		return horizon, false
+	}
+	if written.Before(horizon) {
+		horizon = written
+	}
+	return horizon, true
+}
+
 // evaluate evaluates one claimed group and stores what that gave.
 func (e *Evaluator) evaluate(ctx context.Context, c rule.Claim, horizon time.Time) {
 	log := e.log.With("org", c.Org, "group", c.Group.Name)
@@ -107,10 +136,15 @@ func (e *Evaluator) evaluate(ctx context.Context, c rule.Claim, horizon time.Tim
 	defer cancelWork()
 
 	g := e.groups.of(c)
+	horizon, ready := e.stored(work, g, c, horizon)
+	if !ready {
+		e.release(ctx, c, writtenPause)
+		return
+	}
 	began := e.o.Clock()
 	at, missed := rule.Skip(c.Due, horizon, g.Every())
 	e.metrics.lag.Observe(max(began.Sub(at).Seconds(), 0))
-	out := g.Evaluate(work, e.query(c.Org), e.o.Clock, c.Progress, at)
+	out := g.Evaluate(work, e.query(c.Org), e.o.Clock, rule.Unseen(c.Progress, time.Duration(missed)*g.Every()), at)
 	if ctx.Err() != nil {
 		e.release(ctx, c, 0)
 		return

@@ -2,6 +2,7 @@ package rule
 
 import (
 	"hash/fnv"
+	"slices"
 	"time"
 
 	"github.com/tokiflow/tokiflow/core/tenant"
@@ -31,4 +32,22 @@ func Skip(due, horizon time.Time, interval time.Duration) (at time.Time, missed 
 	}
 	missed = int64(horizon.Sub(due) / interval)
 	return due.Add(time.Duration(missed) * interval), missed
+}
+
+// Unseen takes time of which nobody knows whether the expressions held, because instants were left out, off what pending alerts have
+// held for: it delays an alert and must not make one. What is given stays as it is.
+func Unseen(progress []Progress, d time.Duration) []Progress {
+	if d <= 0 {
+		return progress
+	}
+	out := slices.Clone(progress)
+	for i := range out {
+		out[i].Alerts = slices.Clone(out[i].Alerts)
+		for j := range out[i].Alerts {
+			if a := &out[i].Alerts[j]; a.State == Pending {
+				a.ActiveAt = a.ActiveAt.Add(d)
+			}
+		}
+	}
+	return out
 }
