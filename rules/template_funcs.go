@@ -25,34 +25,45 @@ func within(values []any, f func() string) (string, error) {
 	return s, nil
 }
 
-// sizeOf is about as many bytes as the value has when it is printed. Only strings and what `args` made can be long; the results of a
-// query are bounded by the querier.
+// sizeOf is about as many bytes as the value has when it is printed: at least that many, or more than maxOutput.
 func sizeOf(v any, depth int) int {
-	switch v := v.(type) {
-	case string:
-		return len(v)
-	case map[string]any:
-		n := 2
-		if depth > 16 {
-			return maxOutput + 1
-		}
-		for k, e := range v {
-			if n += len(k) + 1 + sizeOf(e, depth+1); n > maxOutput {
-				break
-			}
-		}
-		return n
-	case map[string]string:
-		n := 2
-		for k, e := range v {
-			n += len(k) + len(e) + 2
-		}
-		return n
+	if s, ok := v.(string); ok {
+		return len(s)
 	}
-	if r := reflect.ValueOf(v); r.Kind() == reflect.String {
-		return r.Len()
+	return printedSize(reflect.ValueOf(v), depth)
+}
+
+// printedSize walks a value: what a query gives is a list of pointers to structures with maps.
+func printedSize(v reflect.Value, depth int) int {
+	const (
+		plain = 40 // a number, a pointer, a brace or two
+		deep  = 16
+	)
+	if depth > deep {
+		return maxOutput + 1
 	}
-	return 16
+	n := plain
+	switch v.Kind() {
+	case reflect.String:
+		return v.Len()
+	case reflect.Pointer, reflect.Interface:
+		if !v.IsNil() {
+			n += printedSize(v.Elem(), depth+1)
+		}
+	case reflect.Struct:
+		for i := range v.NumField() {
+			n += len(v.Type().Field(i).Name) + printedSize(v.Field(i), depth+1)
+		}
+	case reflect.Slice, reflect.Array:
+		for i := 0; i < v.Len() && n <= maxOutput; i++ {
+			n += printedSize(v.Index(i), depth+1)
+		}
+	case reflect.Map:
+		for it := v.MapRange(); it.Next() && n <= maxOutput; {
+			n += printedSize(it.Key(), depth+1) + printedSize(it.Value(), depth+1) + 2
+		}
+	}
+	return n
 }
 
 // args is the library's function of that name, for values whose number is bounded: it is the only one by which something can be put

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/url"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -182,4 +183,33 @@ func FuzzTemplate(f *testing.F) {
 			t.Errorf("%d bytes of %q", len(got), value)
 		}
 	})
+}
+
+// TestPrintingWhatAQueryGives: a format that prints a long result thousands of times must be refused before it is printed.
+func TestPrintingWhatAQueryGives(t *testing.T) {
+	s := sceneOf()
+	s.query = func(context.Context, string, time.Time) (promql.Vector, error) {
+		v := make(promql.Vector, 5000)
+		for i := range v {
+			v[i].Metric = labels.FromStrings("job", strings.Repeat("x", 100))
+		}
+		return v, nil
+	}
+	many := strings.Repeat("%[1]v", 2000)
+	for _, value := range []string{
+		`{{ printf "` + many + `" (query "x") }}`,
+		`{{ printf "` + many + `" (args (query "x")) }}`,
+		`{{ print (query "x") (query "x") }}`,
+	} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		got := s.expand(t.Context(), newText("x", value, "A"), dataOf())
+		runtime.ReadMemStats(&after)
+		if !strings.Contains(got, errTooLong.Error()) || after.TotalAlloc-before.TotalAlloc > 200<<20 {
+			t.Errorf("%.60s: %d MiB, %.100s", value, (after.TotalAlloc-before.TotalAlloc)>>20, got)
+		}
+	}
+	if got := s.expand(t.Context(), newText("x", `{{ len (query "x") }} {{ (query "x" | first).Labels.job | len }}`, "A"), dataOf()); got != "5000 100" {
+		t.Error(got)
+	}
 }
