@@ -93,7 +93,7 @@ func owners() map[string][]string {
 		"github.com/danielgtaylor/huma/v2":                         {"api/..."},
 		"github.com/fergusstrange/embedded-postgres":               {"infra/pg/..."},
 		"github.com/go-chi/chi/v5":                                 http,
-		"github.com/golang/snappy":                                 {"promapi/...", "forward/...", "ingest/...", "test/..."},
+		"github.com/klauspost/compress/snappy":                     {"promapi/...", "forward/...", "ingest/...", "test/..."},
 		"github.com/google/go-cmp":                                 {"infra/eventlog/logtest", "test/..."},
 		"github.com/google/uuid":                                   everywhere,
 		"github.com/hashicorp/raft":                                {"infra/eventlog/..."},

@@ -6,7 +6,7 @@ import (
 	"net/http"
 	"testing"
 
-	"github.com/golang/snappy"
+	"github.com/klauspost/compress/snappy"
 	"github.com/prometheus/prometheus/prompb"
 
 	"github.com/tokiflow/tokiflow/core/record"
