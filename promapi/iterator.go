@@ -29,27 +29,34 @@ func (s *computed) Iterator(it chunkenc.Iterator) chunkenc.Iterator {
 }
 
 // iterator computes samples from pieces as they are asked for. at is the place among the pieces; until is where that piece
-// ends, so that within a piece a step is one addition and one comparison.
+// ends, so that within a piece a step is one addition and one comparison. kind, shown and value are the piece's.
 type iterator struct {
 	series  *computed
 	t       int64
 	until   int64
+	value   float64
 	at      int
 	kind    kind
+	shown   chunkenc.ValueType
 	started bool // a sample was returned
 	grown   bool // the one before was a histogram too, so that this one has not been reset
 }
 
 // Next goes to the next instant that has a sample.
 func (i *iterator) Next() chunkenc.ValueType {
-	if i.started {
-		if i.kind == absent {
-			return chunkenc.ValNone
-		}
-		i.grown = true
-		return i.move(i.t + i.series.window.step)
+	if !i.started {
+		return i.move(i.series.window.first)
 	}
-	return i.move(i.series.window.first)
+	i.grown = true
+	t := i.t + i.series.window.step
+	if t < i.until {
+		i.t = t
+		return i.shown
+	}
+	if i.kind == absent {
+		return chunkenc.ValNone
+	}
+	return i.move(t)
 }
 
 // millis is an instant. As an alias of its own it tells go vet that Seek is not meant to be io.Seeker's.
@@ -62,7 +69,7 @@ func (i *iterator) Seek(t millis) chunkenc.ValueType {
 			return chunkenc.ValNone
 		}
 		if i.t >= t {
-			return i.valueType()
+			return i.shown
 		}
 		i.grown = true
 	}
@@ -73,7 +80,7 @@ func (i *iterator) Seek(t millis) chunkenc.ValueType {
 func (i *iterator) move(t int64) chunkenc.ValueType {
 	if t < i.until {
 		i.t = t
-		return i.valueType()
+		return i.shown
 	}
 	i.started = true
 	s := i.series
@@ -88,8 +95,9 @@ func (i *iterator) move(t int64) chunkenc.ValueType {
 			break
 		}
 		if until := s.pieces.until(i.at); p.kind != absent && t < until {
-			i.t, i.until, i.kind = t, until, p.kind
-			return i.valueType()
+			i.t, i.until, i.kind, i.value = t, until, p.kind, p.value
+			i.shown = i.valueType()
+			return i.shown
 		}
 	}
 	i.kind, i.until = absent, math.MinInt64
@@ -105,11 +113,10 @@ func (i *iterator) valueType() chunkenc.ValueType {
 
 // At is the sample, where it is a float.
 func (i *iterator) At() (int64, float64) {
-	p := &i.series.list[i.at]
 	if i.kind == moving {
-		return i.t, i.series.lines[p.index].Value(time.UnixMilli(i.t))
+		return i.t, i.series.lines[i.series.list[i.at].index].Value(time.UnixMilli(i.t))
 	}
-	return i.t, p.value
+	return i.t, i.value
 }
 
 // AtHistogram is the sample, where it is a histogram: a copy, since the engine writes on what it gets.
@@ -117,23 +124,21 @@ func (i *iterator) AtHistogram(into *histogram.Histogram) (int64, *histogram.His
 	if into == nil {
 		into = &histogram.Histogram{}
 	}
-	p := &i.series.list[i.at]
 	if i.kind == stale {
-		*into = histogram.Histogram{Sum: p.value}
+		*into = histogram.Histogram{Sum: i.value}
 		return i.t, into
 	}
-	i.series.hists[p.index].CopyTo(into)
+	i.series.hists[i.series.list[i.at].index].CopyTo(into)
 	into.CounterResetHint = i.hint()
 	return i.t, into
 }
 
 // AtFloatHistogram is AtHistogram with counts as floats.
 func (i *iterator) AtFloatHistogram(into *histogram.FloatHistogram) (int64, *histogram.FloatHistogram) {
-	p := &i.series.list[i.at]
 	if i.kind == stale {
-		return i.t, &histogram.FloatHistogram{Sum: p.value}
+		return i.t, &histogram.FloatHistogram{Sum: i.value}
 	}
-	fh := i.series.hists[p.index].ToFloat(into)
+	fh := i.series.hists[i.series.list[i.at].index].ToFloat(into)
 	fh.CounterResetHint = i.hint()
 	return i.t, fh
 }

@@ -18,6 +18,14 @@ type jsonWriter struct {
 	b   []byte
 	w   io.Writer
 	err error
+
+	stamps []stamp // of the points of a series, by their place: most series of an answer have the same
+}
+
+// stamp is an instant as it is written.
+type stamp struct {
+	at   int64 // ms
+	text string
 }
 
 // flushAt is how much is gathered before it is written.
@@ -162,7 +170,7 @@ func (j *jsonWriter) points(list []promql.FPoint) {
 	for i, p := range list {
 		j.comma(i)
 		j.b = append(j.b, '[')
-		j.b = appendMillis(j.b, p.T)
+		j.stamp(i, p.T)
 		if bits := math.Float64bits(p.F); digits == nil || bits != last {
 			last = bits
 			digits = append(digits[:0], ',', '"')
@@ -171,6 +179,19 @@ func (j *jsonWriter) points(list []promql.FPoint) {
 		}
 		j.b = append(j.b, digits...)
 		j.breathe()
+	}
+}
+
+// stamp writes when the i-th point of a series was.
+func (j *jsonWriter) stamp(i int, at int64) {
+	if i < len(j.stamps) && j.stamps[i].at == at {
+		j.raw(j.stamps[i].text)
+		return
+	}
+	from := len(j.b)
+	j.b = appendMillis(j.b, at)
+	if i == len(j.stamps) && i < maxSteps {
+		j.stamps = append(j.stamps, stamp{at: at, text: string(j.b[from:])})
 	}
 }
 

@@ -1,12 +1,14 @@
 package promapi
 
 import (
+	"io"
 	"math"
 	"net/url"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/promql/parser"
 )
 
@@ -113,6 +115,32 @@ func TestFloats(t *testing.T) {
 		if got := string(appendMillis(nil, in)); got != want {
 			t.Errorf("%d: %s, want %s", in, got, want)
 		}
+	}
+}
+
+// The digits of instants are used again from one series to the next, which may have other instants.
+func TestSeriesOfOtherInstants(t *testing.T) {
+	j := jsonWriter{}
+	for _, instants := range [][]int64{{1000, 2000}, {1000, 2000, 3500}, {2000, 3500}, {1000, 3500, 3500, 4000}} {
+		for i, at := range instants {
+			j.stamp(i, at)
+			j.raw(" ")
+		}
+	}
+	if got, want := string(j.b), "1 2 1 2 3.500 2 3.500 1 3.500 3.500 4 "; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	var list []promql.FPoint
+	for i := range maxSteps + 5 {
+		list = append(list, promql.FPoint{T: int64(i) * 1000, F: 1})
+	}
+	a, b := jsonWriter{w: io.Discard}, jsonWriter{w: io.Discard}
+	a.points(list)
+	b.points(list)
+	b.b = b.b[:0]
+	b.points(list)
+	if d := cmp.Diff(string(a.b), string(b.b)); d != "" {
+		t.Error(d)
 	}
 }
 

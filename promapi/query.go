@@ -30,6 +30,9 @@ func (a *API) query(ctx context.Context, r *request) (*answer, error) {
 	return a.answerQuery(ctx, r, q)
 }
 
+// maxSteps is how many steps a range query may make: a week at 60 s, a year at 1 h.
+const maxSteps = 11_000
+
 // queryRange is a range query.
 func (a *API) queryRange(ctx context.Context, r *request) (*answer, error) {
 	start, err := parseTime(r.form.Get("start"))
@@ -50,8 +53,7 @@ func (a *API) queryRange(ctx context.Context, r *request) (*answer, error) {
 	if err != nil {
 		return nil, badParameter("step", err)
 	}
-	const most = 11_000 // a week at 60 s, a year at 1 h
-	if end.Sub(start)/step > most {
+	if end.Sub(start)/step > maxSteps {
 		return nil, badData(errors.New("exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)"))
 	}
 	opts, err := optionsOf(r)
