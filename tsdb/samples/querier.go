@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync/atomic"
 
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/storage"
@@ -16,7 +17,8 @@ import (
 type querier struct {
 	store      *Store
 	org        tenant.OrgID
-	mint, maxt int64 // milliseconds since 1970, inclusive
+	mint, maxt int64        // milliseconds since 1970, inclusive
+	left       atomic.Int64 // samples that may still be read, by all its selections together
 }
 
 // Close has nothing to release: every call gives its connection back.
@@ -79,7 +81,7 @@ func (q *querier) selectSeries(ctx context.Context, sortSeries bool, hints *stor
 		return !bare || limit <= 0 || len(list) < limit, nil
 	})
 	if err == nil && !bare {
-		list, err = q.store.read(ctx, list, mint, maxt)
+		list, err = q.store.read(ctx, &q.left, list, mint, maxt)
 	}
 	if err != nil {
 		return nil, err

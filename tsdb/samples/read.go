@@ -8,6 +8,7 @@ import (
 	"math"
 	"slices"
 	"sort"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -18,8 +19,8 @@ import (
 // errShape says that the database answered what it was not asked for.
 var errShape = errors.New("a row of samples has another form than was asked for")
 
-// read fills the series with their samples from mint to maxt and drops those that have none.
-func (s *Store) read(ctx context.Context, list []*stored, mint, maxt int64) ([]*stored, error) {
+// read fills the series with their samples from mint to maxt and drops those that have none. What it reads is taken off left.
+func (s *Store) read(ctx context.Context, left *atomic.Int64, list []*stored, mint, maxt int64) ([]*stored, error) {
 	if len(list) == 0 || mint > maxt {
 		return nil, nil
 	}
@@ -28,7 +29,7 @@ func (s *Store) read(ctx context.Context, list []*stored, mint, maxt int64) ([]*
 	for i, x := range list {
 		byID[x.id], ids[i] = x, x.id
 	}
-	r := reading{byID: byID, mint: mint, maxt: maxt, left: s.options.MaxSamples}
+	r := reading{byID: byID, mint: mint, maxt: maxt, left: left}
 	// Rows before packs: what is packed in between is seen twice, and counts once; the other way round it would be missing.
 	if err := s.readRows(ctx, &r, ids); err != nil {
 		return nil, err
@@ -46,12 +47,15 @@ func (s *Store) read(ctx context.Context, list []*stored, mint, maxt int64) ([]*
 type reading struct {
 	byID       map[int64]*stored
 	mint, maxt int64
-	left       int // samples that may still be read
+	left       *atomic.Int64 // samples that the query may still read
 }
 
+// sampleBytes is what a float takes; a histogram counts as many samples as it takes of these.
+const sampleBytes = 16
+
 func (r *reading) take(n int) error {
-	if r.left -= n; r.left < 0 {
-		return fmt.Errorf("%w: a selector brings too many samples into memory; narrow it or its time", ErrLimit)
+	if r.left.Add(-int64(n)) < 0 {
+		return fmt.Errorf("%w: the query brings too many samples into memory; narrow its selectors or its time", ErrLimit)
 	}
 	return nil
 }
@@ -81,7 +85,7 @@ func (s *Store) readRows(ctx context.Context, r *reading, ids []int64) error {
 				return errShape
 			}
 		}
-		if err := r.take(1); err != nil {
+		if err := r.take(1 + len(v[3])/sampleBytes); err != nil {
 			return err
 		}
 		x.points.add(millisOf(v[1]), math.Float64frombits(binary.BigEndian.Uint64(v[2])), slices.Clone(v[3]))
@@ -126,7 +130,7 @@ func (s *Store) readPacked(ctx context.Context, r *reading, ids []int64) error {
 		if err := unpack(f, data, r.mint, r.maxt, &x.packed); err != nil {
 			return fmt.Errorf("series %d: %w", id, err)
 		}
-		return r.take(x.packed.len() - before)
+		return r.take(x.packed.weight(before))
 	})
 	if err != nil {
 		return fmt.Errorf("read packed samples: %w", err)
@@ -142,6 +146,17 @@ type points struct {
 }
 
 func (p *points) len() int { return len(p.at) }
+
+// weight is how many samples those from i on count as.
+func (p *points) weight(i int) int {
+	n := p.len() - i
+	if p.histograms != nil {
+		for _, h := range p.histograms[i:] {
+			n += len(h) / sampleBytes
+		}
+	}
+	return n
+}
 
 func (p *points) add(at int64, v float64, histogram []byte) {
 	if histogram != nil && p.histograms == nil {

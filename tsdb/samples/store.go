@@ -16,10 +16,10 @@ import (
 // ErrLimit is wrapped by the error of a query that asks for more than the Options allow.
 var ErrLimit = errors.New("the query asks for too much at once")
 
-// Options bound what one selector of a query may bring into memory. 0 is the default.
+// Options bound what a query may bring into memory. 0 is the default.
 type Options struct {
-	MaxSeries  int // default 100,000
-	MaxSamples int // default 50 million: as many as a Prometheus loads for a query; a float takes 16 bytes
+	MaxSeries  int // of one selector; default 100,000
+	MaxSamples int // of all selectors; default 50 million: as many as a Prometheus loads for a query; a float takes 16 bytes
 }
 
 func (o Options) withDefaults() Options {
@@ -46,7 +46,9 @@ func NewStore(pool *pgxpool.Pool, o Options) *Store {
 // Queryable is the storage of one organisation: whatever is asked of it, nothing of another comes out.
 func (s *Store) Queryable(org tenant.OrgID) storage.Queryable {
 	return storage.QueryableFunc(func(mint, maxt int64) (storage.Querier, error) {
-		return &querier{store: s, org: org, mint: mint, maxt: maxt}, nil
+		q := &querier{store: s, org: org, mint: mint, maxt: maxt}
+		q.left.Store(int64(s.options.MaxSamples))
+		return q, nil
 	})
 }
 

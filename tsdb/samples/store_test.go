@@ -327,3 +327,27 @@ func TestLabels(t *testing.T) {
 	f(all, 0, 0, "zone\x00", nil)
 	f(all, 0, 0, "x' or 'a", nil)
 }
+
+// TestAQueryHasOneLimit: its selectors share what it may bring into memory, where a histogram counts as what it takes.
+func TestAQueryHasOneLimit(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.New(t)
+	l := newTopic()
+	l.samples(org(1), up("a", step(0), 1, step(1), 1), up("b", step(0), 1))
+	l.samples(org(1), series.Series{
+		Labels: labelled("__name__", "h"), Histograms: []series.Histogram{{At: int64(step(0)), Data: make([]byte, 16*100)}},
+	})
+	feed(t, newWriter(pool), l)
+	for name, limited := range map[string][]bool{"up": {false, false, true}, "h": {true, true}} {
+		q, err := samples.NewStore(pool, samples.Options{MaxSamples: 7}).Queryable(org(1)).Querier(int64(step(0)), int64(step(10)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, want := range limited {
+			set := q.Select(t.Context(), true, nil, is("__name__", name))
+			if got := errors.Is(set.Err(), samples.ErrLimit); got != want {
+				t.Errorf("%s, selection %d: %v", name, i, set.Err())
+			}
+		}
+	}
+}
