@@ -133,7 +133,7 @@ func (g *Gateway) push(r *http.Request, org tenant.OrgID, replace bool) error {
 	if given {
 		c.ttl = &ttl
 	}
-	err = g.o.Groups.ChangePushGroup(r.Context(), org, key, func(l *series.LockedGroup) error { return c.apply(r.Context(), l) })
+	err = g.alter(r.Context(), org, key, func(l *series.LockedGroup) error { return c.apply(r.Context(), l) })
 	if err == nil && c.refused != nil {
 		return c.refused // the group keeps that it was
 	}
@@ -190,7 +190,7 @@ func (g *Gateway) limit(org tenant.OrgID, families []*family) error {
 
 // refuse notes in the group that a push of it was not taken.
 func (g *Gateway) refuse(ctx context.Context, org tenant.OrgID, key []series.Label, why *answerError) error {
-	err := g.o.Groups.ChangePushGroup(ctx, org, key, func(l *series.LockedGroup) error { return g.failed(ctx, l) })
+	err := g.alter(ctx, org, key, func(l *series.LockedGroup) error { return g.failed(ctx, l) })
 	if err != nil {
 		return err
 	}
@@ -199,7 +199,7 @@ func (g *Gateway) refuse(ctx context.Context, org tenant.OrgID, key []series.Lab
 
 // drop deletes a group, and ends its series.
 func (g *Gateway) drop(ctx context.Context, org tenant.OrgID, key []series.Label) error {
-	return g.o.Groups.ChangePushGroup(ctx, org, key, func(l *series.LockedGroup) error {
+	return g.alter(ctx, org, key, func(l *series.LockedGroup) error {
 		l.Drop = true
 		if !l.Found {
 			return nil

@@ -1,6 +1,7 @@
 package pushgateway
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tokiflow/tokiflow/core/series"
+	"github.com/tokiflow/tokiflow/core/tenant"
 	"github.com/tokiflow/tokiflow/ingest/admit"
 )
 
@@ -271,5 +274,52 @@ func TestAGroupCanBeReadAgain(t *testing.T) {
 	h.pass(time.Minute)
 	if got := h.db.at(orgOf(1), h.now); !strings.Contains(got, "a{") || strings.Contains(got, "b{") {
 		t.Errorf("%d bytes stand", len(got))
+	}
+}
+
+// stuck is a log that takes nothing until it is let go.
+type stuck struct {
+	Appender
+	begun, free chan struct{}
+}
+
+func (s stuck) AppendSamples(ctx context.Context, org tenant.OrgID, list []series.Series, about []series.Metadata) error {
+	select {
+	case s.begun <- struct{}{}:
+	default:
+	}
+	select {
+	case <-s.free:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return s.Appender.AppendSamples(ctx, org, list, about)
+}
+
+// TestPushesLeaveConnectionsToOthers: however many push into one group while the log is slow, the database can be used.
+func TestPushesLeaveConnectionsToOthers(t *testing.T) {
+	var log stuck
+	h := newHarness(t, func(o *Options) {
+		log = stuck{Appender: o.Appender, begun: make(chan struct{}, 1), free: make(chan struct{})}
+		o.Appender = log
+	})
+	size := int(h.pool.Config().MaxConns)
+	var wg sync.WaitGroup
+	for i := range 3 * size {
+		wg.Go(func() { h.do(200, "PUT", job, fmt.Sprintf("a %d\n", i)) })
+	}
+	<-log.begun
+	for held := int32(-1); held != h.pool.Stat().AcquiredConns(); time.Sleep(100 * time.Millisecond) {
+		held = h.pool.Stat().AcquiredConns() // it has settled when it does not change
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	if _, err := h.pool.Exec(ctx, `select 1`); err != nil {
+		t.Errorf("%d of %d connections are held: %v", h.pool.Stat().AcquiredConns(), size, err)
+	}
+	close(log.free)
+	wg.Wait()
+	if len(h.gateway.turns.of) != 0 || len(h.gateway.turns.all) != 0 {
+		t.Errorf("turns are not given back: %v", h.gateway.turns.of)
 	}
 }

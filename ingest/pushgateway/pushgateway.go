@@ -99,6 +99,7 @@ type Gateway struct {
 	o       Options
 	metrics *metrics
 	known   *admit.Described
+	turns   *turns
 }
 
 // New makes a Gateway and registers its metrics.
@@ -106,7 +107,7 @@ func New(o Options) (*Gateway, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
-	g := &Gateway{o: o, metrics: newMetrics(), known: admit.NewDescribed()}
+	g := &Gateway{o: o, metrics: newMetrics(), known: admit.NewDescribed(), turns: newTurns()}
 	if err := g.metrics.register(o.Metrics); err != nil {
 		return nil, err
 	}
