@@ -14,6 +14,7 @@ import (
 
 	"github.com/tokiflow/tokiflow/core/record"
 	"github.com/tokiflow/tokiflow/core/tenant"
+	"github.com/tokiflow/tokiflow/saas/auth"
 )
 
 // What a ping of a batch is rejected with, beside what parseBatchPing says.
@@ -108,7 +109,7 @@ func (g *Ingest) batch(w http.ResponseWriter, r *http.Request) (batchAnswer, *pr
 
 // identify proves the API key, its scope and its rate limit.
 func (g *Ingest) identify(r *http.Request, now time.Duration) (identity, *problem) {
-	who, err := g.auth.authenticate(r.Context(), apiKey(r), now)
+	who, err := g.auth.authenticate(r.Context(), auth.KeyOf(r.Header.Get("Authorization"), r.Header.Get("X-Api-Key")), now)
 	switch {
 	case errors.Is(err, errNoKey):
 		return who, refuse(http.StatusUnauthorized, "give a valid API key, as `Authorization: Bearer …` or `X-Api-Key: …`")
@@ -126,18 +127,6 @@ func (g *Ingest) identify(r *http.Request, now time.Duration) (identity, *proble
 		return who, failed
 	}
 	return who, nil
-}
-
-// apiKey is the key that a request carries; "" where there is none.
-func apiKey(r *http.Request) string {
-	if key := r.Header.Get("X-Api-Key"); key != "" {
-		return key
-	}
-	scheme, key, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	if !strings.EqualFold(scheme, "Bearer") {
-		return ""
-	}
-	return strings.TrimSpace(key)
 }
 
 func (g *Ingest) readBatch(w http.ResponseWriter, r *http.Request) ([]byte, *problem) {

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/tokiflow/tokiflow/saas/auth"
 )
 
 func TestBatchNeedsAKey(t *testing.T) {
@@ -67,7 +69,7 @@ func TestBatchWhileTheDatabaseIsAway(t *testing.T) {
 	if got.header.Get("Retry-After") == "" {
 		t.Error("no Retry-After")
 	}
-	b.clock.advance(staleFor)
+	b.clock.advance(auth.StaleLife)
 	b.batch(strings.NewReader(lines(1))).problem(t, 503)
 
 	// A revoked key is refused as soon as anyone can be asked.
@@ -75,7 +77,7 @@ func TestBatchWhileTheDatabaseIsAway(t *testing.T) {
 	b.batch(strings.NewReader(lines(1))).taken(t)
 	who := b.do(http.MethodPost, batchPath, nil, "X-Api-Key", "tkf_second")
 	who.taken(t)
-	b.clock.advance(freshFor)
+	b.clock.advance(auth.KeyLife)
 	b.auth.set(errUnauthenticated())
 	b.batch(strings.NewReader(lines(1))).problem(t, 401)
 	b.auth.set(errDown)

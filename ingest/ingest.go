@@ -27,6 +27,7 @@ import (
 
 	"github.com/tokiflow/tokiflow/core/tenant"
 	"github.com/tokiflow/tokiflow/ingest/redact"
+	"github.com/tokiflow/tokiflow/saas/auth"
 )
 
 // What an installation has where nobody said otherwise.
@@ -146,7 +147,7 @@ func New(o Options) (*Ingest, error) {
 		cache:    newCache(o.Partitions),
 		limit:    newLimiter(o.RateLimit),
 		redactor: redact.New(),
-		auth:     newIdentities(o.Authenticator),
+		auth:     newIdentities(auth.NewKeys(o.Authenticator, o.Clock)),
 	}
 	g.scratch.New = func() any { return new(scratch) }
 	g.metrics = newMetrics(g.cache)

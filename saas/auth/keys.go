@@ -35,9 +35,12 @@ type known struct {
 }
 
 const (
-	keyLife   = 3 * time.Second
-	staleLife = 10 * time.Minute // without the source
-	keysMost  = 10_000
+	// KeyLife is how long a proved key is believed without asking again; a revoked one may be used as long.
+	KeyLife = 3 * time.Second
+	// StaleLife is how much longer it is believed while nobody can be asked, so that pings go on while the database is down.
+	StaleLife = time.Hour
+
+	keysMost = 10_000
 )
 
 // NewKeys makes Keys; a nil clock is time.Now.
@@ -65,7 +68,7 @@ func (k *Keys) Identify(ctx context.Context, key string) (tenant.Identity, error
 		k.put(h, who, now)
 	case fault.CodeOf(err) == fault.Unauthenticated:
 		k.forget(h)
-	case ok && now.Before(seen.until.Add(staleLife)):
+	case ok && now.Before(seen.until.Add(StaleLife)):
 		return seen.who, nil
 	}
 	return who, err
@@ -126,7 +129,7 @@ func (k *Keys) put(h [sha256.Size]byte, who tenant.Identity, now time.Time) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.seen == nil || len(k.seen) >= keysMost {
-		k.seen = map[[sha256.Size]byte]known{} // begin anew: it fills again in keyLife
+		k.seen = map[[sha256.Size]byte]known{} // begin anew: it fills again in KeyLife
 	}
-	k.seen[h] = known{who: who, until: now.Add(keyLife)}
+	k.seen[h] = known{who: who, until: now.Add(KeyLife)}
 }
