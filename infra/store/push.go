@@ -15,6 +15,9 @@ import (
 	"github.com/tokiflow/tokiflow/infra/store/internal/db"
 )
 
+// maxPushGroups is how many groups an organisation may have: each is written again every minute, whether anybody pushes or not.
+const maxPushGroups = 10_000
+
 // ChangePushGroup locks the organisation's group of those labels, which must be sorted, has f change it, and stores what came of
 // it. What f writes to the log it writes under the lock, so the times of a group's samples follow its changes. After an error
 // of f, which is returned as it is, the group is as it was.
@@ -88,7 +91,14 @@ func insertPushGroup(ctx context.Context, q *db.Queries, org tenant.OrgID, key [
 		return false, err
 	}
 	n, err := q.InsertPushGroup(ctx, db.InsertPushGroupParams{OrgID: org, Key: key, Labels: text})
-	return n == 0, err
+	if err != nil || n == 0 {
+		return true, err
+	}
+	all, err := q.CountPushGroups(ctx, org)
+	if err == nil && all > maxPushGroups {
+		err = fault.New(fault.Invalid, fmt.Sprintf("an organisation may have %d pushed groups: delete some, or give them a time to live", maxPushGroups))
+	}
+	return false, err
 }
 
 func storePushGroup(ctx context.Context, q *db.Queries, g *series.LockedGroup) error {

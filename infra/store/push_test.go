@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -252,5 +253,24 @@ func TestPushWithoutDatabase(t *testing.T) {
 	cancel()
 	if err := s.store.ChangePushGroup(ctx, s.a.org, grouping("j"), func(*series.LockedGroup) error { return nil }); err == nil || fault.CodeOf(err) == fault.NotFound {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestAnOrganisationHasSoManyPushGroups: every one of them is written again each minute, for ever.
+func TestAnOrganisationHasSoManyPushGroups(t *testing.T) {
+	s := newBundle(t)
+	s.exec(`insert into push_groups (org_id, key, labels, body, ttl_ms, last_at)
+		select $1, decode(md5(i::text), 'hex'), '{}', '', 0, now() from generate_series(1, 9999) as i`, s.a.org)
+	change := func(org tenant.OrgID, job string) error {
+		return s.store.ChangePushGroup(s.ctx, org, grouping(job), func(g *series.LockedGroup) error { g.Body = []byte("b"); return nil })
+	}
+	s.must(change(s.a.org, "last"))
+	if err := change(s.a.org, "one more"); fault.CodeOf(err) != fault.Invalid || !strings.Contains(err.Error(), "10000") {
+		t.Error(err)
+	}
+	s.must(change(s.a.org, "last"))
+	s.must(change(s.b.org, "one more"))
+	if n := s.count(`select count(*) from push_groups where org_id = $1`, s.a.org); n != 10_000 {
+		t.Errorf("%d groups", n)
 	}
 }

@@ -209,7 +209,7 @@ func ended(s []series.Series, at time.Time) []series.Series {
 // ownFamilies are the Pushgateway's two metrics of a group.
 func ownFamilies(g *series.Group) []*family {
 	one := func(name, help string, t time.Time) *family {
-		l := append([]series.Label{{Name: admit.MetricName, Value: name}}, g.Labels...)
+		l := append([]series.Label{{Name: series.NameLabel, Value: name}}, g.Labels...)
 		l = slices.DeleteFunc(l, func(l series.Label) bool { return l.Value == "" })
 		series.Sort(l)
 		v := 0.0

@@ -83,6 +83,8 @@ func (g *Gateway) fail(w http.ResponseWriter, r *http.Request, err error) int {
 			auth.Challenge(w.Header())
 		case fault.Forbidden:
 			a.status = http.StatusForbidden
+		case fault.Invalid:
+			a.status = http.StatusBadRequest
 		default:
 			a.status, a.text, a.retry = http.StatusServiceUnavailable, "the metrics could not be stored now: try again", unavailableRetry
 			g.o.Logger.WarnContext(r.Context(), "a push could not be stored", "error", err)

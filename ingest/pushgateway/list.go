@@ -1,7 +1,9 @@
 package pushgateway
 
 import (
+	"context"
 	"encoding/json"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -9,11 +11,7 @@ import (
 
 	"github.com/tokiflow/tokiflow/core/series"
 	"github.com/tokiflow/tokiflow/core/tenant"
-	"github.com/tokiflow/tokiflow/ingest/admit"
 )
-
-// maxListed is how many groups a list has at most.
-const maxListed = 10_000
 
 // listed is a family as the Pushgateway's API shows it.
 type listed struct {
@@ -28,29 +26,52 @@ type listed struct {
 func (g *Gateway) list(w http.ResponseWriter, r *http.Request) {
 	begun := g.o.Clock()
 	who, err := g.o.Keys.Request(r, tenant.ScopeSamples)
-	data := []map[string]any{}
-	for after := []byte(nil); err == nil && len(data) < maxListed; {
-		var groups []series.Group
-		if groups, err = g.o.Groups.PushGroups(r.Context(), who.Org, after, page); err != nil {
-			break
-		}
-		for i := range groups {
-			data = append(data, show(&groups[i]))
-		}
-		if len(groups) < page {
-			break
-		}
-		key := series.GroupKey(groups[len(groups)-1].Labels)
-		after = key[:]
+	var groups []series.Group
+	if err == nil {
+		groups, err = g.o.Groups.PushGroups(r.Context(), who.Org, nil, page)
 	}
 	status := http.StatusOK
 	if err != nil {
 		status = g.fail(w, r, err)
 	} else {
 		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(map[string]any{"status": "success", "data": data})
+		if err := g.listAll(r.Context(), w, who.Org, groups); err != nil { // too late for an answer that says so
+			g.o.Logger.WarnContext(r.Context(), "a list of pushed groups was cut short", "error", err)
+		}
 	}
 	g.metrics.answered(r.Method, status, g.o.Clock().Sub(begun))
+}
+
+// listAll writes groups as they are read, the first of them given: all at once would be too much to hold.
+func (g *Gateway) listAll(ctx context.Context, w io.Writer, org tenant.OrgID, groups []series.Group) error {
+	if _, err := io.WriteString(w, `{"status":"success","data":[`); err != nil {
+		return err
+	}
+	for first := true; len(groups) > 0; {
+		for i := range groups {
+			b, err := json.Marshal(show(&groups[i]))
+			if err != nil {
+				return err
+			}
+			if !first {
+				b = append([]byte{','}, b...)
+			}
+			first = false
+			if _, err := w.Write(b); err != nil {
+				return err
+			}
+		}
+		if len(groups) < page {
+			break
+		}
+		key := series.GroupKey(groups[len(groups)-1].Labels)
+		var err error
+		if groups, err = g.o.Groups.PushGroups(ctx, org, key[:], page); err != nil {
+			return err
+		}
+	}
+	_, err := io.WriteString(w, "]}\n")
+	return err
 }
 
 func show(group *series.Group) map[string]any {
@@ -78,8 +99,8 @@ func show(group *series.Group) map[string]any {
 // showSeries shows a series by its labels and value. One of a histogram or summary says by name which of its series it is.
 func showSeries(family string, s *series.Series) map[string]any {
 	labels := labelMap(s.Labels)
-	name := labels[admit.MetricName]
-	delete(labels, admit.MetricName)
+	name := labels[series.NameLabel]
+	delete(labels, series.NameLabel)
 	out := map[string]any{"labels": labels}
 	if name != family {
 		out["name"] = name

@@ -130,7 +130,7 @@ func (p *parser) add(e textparse.Parser, s series.Series) error {
 	l.Range(func(l labels.Label) {
 		// The parser's strings are its body's, which is used again.
 		s.Labels = append(s.Labels, series.Label{Name: strings.Clone(l.Name), Value: strings.Clone(l.Value)})
-		if l.Name == labels.MetricName {
+		if l.Name == series.NameLabel {
 			name = s.Labels[len(s.Labels)-1].Value
 		}
 	})

@@ -51,7 +51,7 @@ func groupingKey(path string, rules *admit.Rules) ([]series.Label, error) {
 		labels = append(labels, series.Label{Name: n, Value: v})
 	}
 	series.Sort(labels)
-	probe := append([]series.Label{{Name: admit.MetricName, Value: pushTime}}, labels...)
+	probe := append([]series.Label{{Name: series.NameLabel, Value: pushTime}}, labels...)
 	for i := range probe {
 		probe[i].Value = cmp.Or(probe[i].Value, "x") // the name must be one, though it is stored nowhere
 	}

@@ -9,10 +9,10 @@ import (
 )
 
 // lookEvery is how often Run looks whether a group has expired, or it is time for the values of all; page is how many groups it
-// locks at a time.
+// locks, and has in memory, at a time: one may have 16 MiB.
 const (
 	lookEvery = 5 * time.Second
-	page      = 200
+	page      = 32
 )
 
 // Run keeps the values of all groups standing, and ends those whose time is over, until ctx ends; it returns ctx's error. Any

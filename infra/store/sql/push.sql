@@ -3,6 +3,9 @@
 insert into push_groups (org_id, key, labels, body, ttl_ms, last_at) values (@org_id, @key, @labels, '', 0, '1970-01-01 00:00:00+00')
 on conflict do nothing;
 
+-- name: CountPushGroups :one
+select count(*) from push_groups where org_id = @org_id;
+
 -- name: LockPushGroup :one
 select body, ttl_ms, pushed_at, failed_at, expires_at, last_at
 from push_groups where org_id = @org_id and key = @key for update;

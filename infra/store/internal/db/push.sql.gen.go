@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
 	"github.com/tokiflow/tokiflow/core/tenant"
 )
 
@@ -30,6 +31,17 @@ func (q *Queries) ClaimPushBeat(ctx context.Context, arg ClaimPushBeatParams) (i
 		return 0, err
 	}
 	return result.RowsAffected(), nil
+}
+
+const countPushGroups = `-- name: CountPushGroups :one
+select count(*) from push_groups where org_id = $1
+`
+
+func (q *Queries) CountPushGroups(ctx context.Context, orgID tenant.OrgID) (int64, error) {
+	row := q.db.QueryRow(ctx, countPushGroups, orgID)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
 }
 
 const deletePushGroup = `-- name: DeletePushGroup :exec
