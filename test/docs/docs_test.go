@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -26,7 +27,7 @@ type example struct {
 	want    string
 }
 
-// examples reads the blocks of the page marked console. Blocks marked sh, crontab or text are not run.
+// examples reads the blocks of the page marked console. Others, of languages that are known, are not run.
 func examples(t *testing.T, page string) []example {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(root, page))
@@ -41,7 +42,7 @@ func examples(t *testing.T, page string) []example {
 			continue
 		}
 		if fence != "console" {
-			if fence != "" && fence != "sh" && fence != "crontab" && fence != "text" {
+			if !slices.Contains([]string{"", "sh", "crontab", "text", "yaml", "json", "go", "promql"}, fence) {
 				t.Errorf("%s:%d: nothing is known of a block marked %q", page, i+1, fence)
 			}
 			continue
@@ -71,8 +72,15 @@ func matches(want, got string) bool {
 
 const apiKey = "tkf_docsdocsdocsdocsdocsdocsdocsdocsdocsdocsdocsdocsdocs"
 
-// server is tokiflow as a reader of the page would have it, with its environment for a shell.
-func server(t *testing.T) []string {
+// site is what a reader of the pages has: a server, and a shell with programs.
+type site struct {
+	url string   // of the server
+	bin string   // a folder in PATH
+	env []string // of the shell
+}
+
+// server is tokiflow as a reader of the page would have it.
+func server(t *testing.T) site {
 	t.Helper()
 	for _, tool := range []string{"bash", "curl"} {
 		if _, err := exec.LookPath(tool); err != nil {
@@ -89,7 +97,7 @@ func server(t *testing.T) []string {
 	hook := freePort(t)
 	env := append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"), "API_KEY="+apiKey, "WEBHOOK_LISTEN="+hook, "DATABASE_URL="+database)
 	serve := exec.Command(filepath.Join(bin, "tokiflow"), "serve", "--listen", "127.0.0.1:0",
-		"--data-dir", t.TempDir(), "--bootstrap-api-key", apiKey, "--alert-webhook", "http://"+hook+"/", "--allow-private-webhooks")
+		"--data-dir", t.TempDir(), "--bootstrap-api-key", apiKey, "--alert-webhook", "http://"+hook+"/", "--allow-private-webhooks", "--allow-private-forwards")
 	serve.Env = env
 	serve.Stderr = t.Output()
 	out, err := serve.StdoutPipe()
@@ -110,11 +118,11 @@ func server(t *testing.T) []string {
 	first := regexp.MustCompile(`curl -sS '(http://[^/]+)/ping/([^/]+)/`)
 	for lines := bufio.NewScanner(out); lines.Scan(); {
 		if m := first.FindStringSubmatch(lines.Text()); m != nil {
-			return append(env, "BASE_URL="+m[1], "PROJECT="+m[2])
+			return site{url: m[1], bin: bin, env: append(env, "BASE_URL="+m[1], "URL="+m[1], "PROJECT="+m[2])}
 		}
 	}
 	t.Fatal("the server did not say how to begin")
-	return nil
+	return site{}
 }
 
 func freePort(t *testing.T) string {
@@ -129,31 +137,45 @@ func freePort(t *testing.T) string {
 
 // TestEveryLineOfThePages runs the examples of each page in one shell session, against a real server.
 func TestEveryLineOfThePages(t *testing.T) {
-	env := server(t)
+	s := server(t)
 	for _, page := range []string{"docs/quick-start.md", "docs/troubleshooting.md"} {
-		t.Run(filepath.Base(page), func(t *testing.T) {
-			const cut = "---8<---"
-			list := examples(t, page)
-			var text strings.Builder
-			for _, e := range list {
-				fmt.Fprintf(&text, "%s\necho; echo '%s'\n", e.command, cut)
-			}
-			shell := exec.CommandContext(t.Context(), "bash", "-c", text.String())
-			shell.Env, shell.Dir = env, t.TempDir()
-			out, err := shell.CombinedOutput()
-			if err != nil {
-				t.Errorf("%v", err)
-			}
-			got := strings.Split(string(out), cut+"\n")
-			if len(got) != len(list)+1 {
-				t.Fatalf("%d outputs of %d commands:\n%s", len(got)-1, len(list), out)
-			}
-			for i, e := range list {
-				if !matches(e.want, got[i]) {
-					t.Errorf("%s:%d: %s\nprinted\n%s\nand not\n%s", page, e.line, e.command, got[i], e.want)
-				}
-			}
-		})
+		t.Run(filepath.Base(page), func(t *testing.T) { follow(t, s.env, page) })
+	}
+	t.Run("Prometheus", func(t *testing.T) {
+		env := append(s.env, "PROMETHEUS="+prometheusOfThePage(t, s))
+		for _, page := range []string{"docs/prometheus.md", "docs/rules.md", "docs/forwarding.md"} {
+			t.Run(filepath.Base(page), func(t *testing.T) { follow(t, env, page) })
+		}
+	})
+}
+
+// follow runs the examples of the page, in a folder that has the files of docs/examples.
+func follow(t *testing.T, env []string, page string) {
+	t.Helper()
+	const cut = "---8<---"
+	list := examples(t, page)
+	var text strings.Builder
+	for _, e := range list {
+		fmt.Fprintf(&text, "%s\necho; echo '%s'\n", e.command, cut)
+	}
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS(filepath.Join(root, "docs", "examples"))); err != nil {
+		t.Fatal(err)
+	}
+	shell := exec.CommandContext(t.Context(), "bash", "-c", text.String())
+	shell.Env, shell.Dir = env, dir
+	out, err := shell.CombinedOutput()
+	if err != nil {
+		t.Errorf("%v", err)
+	}
+	got := strings.Split(string(out), cut+"\n")
+	if len(got) != len(list)+1 {
+		t.Fatalf("%d outputs of %d commands:\n%s", len(got)-1, len(list), out)
+	}
+	for i, e := range list {
+		if !matches(e.want, got[i]) {
+			t.Errorf("%s:%d: %s\nprinted\n%s\nand not\n%s", page, e.line, e.command, got[i], e.want)
+		}
 	}
 }
 

@@ -27,6 +27,7 @@ type PrometheusServer struct {
 	addr    string   // host:port; known from the first start on, and the same ever after
 	log     *output
 	process *exec.Cmd     // nil: none
+	unwatch func()        // ends what watches the process
 	ended   chan struct{} // closed when the process has ended, and endErr says how
 	endErr  error
 }
@@ -95,6 +96,13 @@ func Promtool(t testing.TB, stdin []byte, args ...string) (string, error) {
 	cmd.Stdin = bytes.NewReader(stdin)
 	said, err := cmd.CombinedOutput()
 	return string(said), err
+}
+
+// PromtoolProgram is where promtool is. Where it cannot be built the test is skipped, or fails where TOKIFLOW_TEST_REQUIRE is
+// set.
+func PromtoolProgram(t testing.TB) string {
+	t.Helper()
+	return prometheusPrograms(t)["TOKIFLOW_TEST_PROMTOOL"]
 }
 
 // prometheusPrograms makes sure that both programs are there, or skips the test and says what is absent.
@@ -173,7 +181,15 @@ func (s *PrometheusServer) watch(pid int) {
 	if err := watch.Start(); err != nil {
 		s.t.Fatal(err)
 	}
-	go func() { _ = watch.Wait() }() // it is no use to anybody how it ended
+	gone := make(chan struct{})
+	go func() {
+		_ = watch.Wait() // it is no use to anybody how it ended
+		close(gone)
+	}()
+	s.unwatch = func() {
+		_ = watch.Process.Kill()
+		<-gone
+	}
 }
 
 // end stops it, if it runs.
@@ -188,6 +204,7 @@ func (s *PrometheusServer) end(signal syscall.Signal) {
 	late := time.AfterFunc(time.Minute, func() { _ = cmd.Process.Kill() })
 	defer late.Stop()
 	<-s.ended
+	s.unwatch()
 	if exit, ok := errors.AsType[*exec.ExitError](s.endErr); s.endErr != nil && (!ok || exit.Exited()) {
 		s.t.Errorf("Prometheus ended by itself: %v", s.endErr)
 	}
