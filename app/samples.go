@@ -73,7 +73,7 @@ func (s *sampleLog) AppendSamples(ctx context.Context, org tenant.OrgID, list []
 	}
 	for i := range metadata {
 		// Whoever writes them has each metric to itself too.
-		name := [...]series.Label{{Name: "__name__", Value: metadata[i].Name}}
+		name := [...]series.Label{{Name: series.NameLabel, Value: metadata[i].Name}}
 		at(series.Partition(org, name[:], n)).describe(&metadata[i])
 	}
 	errs := make([]error, n)

@@ -23,6 +23,7 @@ import (
 	"github.com/tokiflow/tokiflow/core/inventory"
 	"github.com/tokiflow/tokiflow/core/metric"
 	"github.com/tokiflow/tokiflow/core/monitor"
+	"github.com/tokiflow/tokiflow/core/series"
 )
 
 const (
@@ -36,7 +37,7 @@ type samples map[string]float64
 
 func seriesOf(name string, pairs ...string) string {
 	b := labels.NewBuilder(labels.EmptyLabels())
-	b.Set(labels.MetricName, name)
+	b.Set(series.NameLabel, name)
 	for i := 0; i < len(pairs); i += 2 {
 		b.Set(pairs[i], pairs[i+1])
 	}
@@ -98,7 +99,7 @@ func scraped(t testing.TB, body []byte, contentType string) (of, own samples, na
 			_, at, v := p.Series()
 			p.Labels(&l)
 			into := of
-			if strings.HasPrefix(l.Get(labels.MetricName), "tokiflow_exporter_") {
+			if strings.HasPrefix(l.Get(series.NameLabel), "tokiflow_exporter_") {
 				into = own
 			}
 			if _, twice := into[l.String()]; twice || at != nil {

@@ -85,7 +85,7 @@ func (d *datadog) add(list []series.Series, full func() error) error {
 	}
 	for i := range list {
 		s := &list[i]
-		name := valueOf(s.Labels, nameLabel)
+		name := valueOf(s.Labels, series.NameLabel)
 		if !d.wants(name) {
 			continue
 		}
@@ -151,7 +151,7 @@ func (d *datadog) count(floats []series.Float) []datadogPoint {
 
 // learn takes in what a monitor's info says.
 func (d *datadog) learn(s *series.Series) {
-	if valueOf(s.Labels, nameLabel) != metric.InfoName {
+	if valueOf(s.Labels, series.NameLabel) != metric.InfoName {
 		return
 	}
 	at := int64(math.MinInt64)
@@ -170,7 +170,7 @@ func (d *datadog) learn(s *series.Series) {
 // tags are the series' labels, what its monitor's info says, and the external labels.
 func (d *datadog) tags(labels []series.Label) []string {
 	out := tagsOf(labels)
-	if valueOf(labels, nameLabel) != metric.InfoName {
+	if valueOf(labels, series.NameLabel) != metric.InfoName {
 		out = append(out, d.info[valueOf(labels, metric.LabelID)].list...)
 	}
 	return append(out, d.external...)
@@ -181,7 +181,7 @@ func tagsOf(labels []series.Label, without ...string) []string {
 	var out []string
 	for _, l := range labels {
 		switch {
-		case l.Name == nameLabel || slices.Contains(without, l.Name):
+		case l.Name == series.NameLabel || slices.Contains(without, l.Name):
 		case l.Name == "tags":
 			for t := range strings.SplitSeq(strings.Trim(l.Value, ","), ",") {
 				out = append(out, "tags:"+t)

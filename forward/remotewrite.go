@@ -34,7 +34,7 @@ func (r *remoteWrite) begin(from, to time.Time) time.Time {
 func (r *remoteWrite) add(list []series.Series, full func() error) error {
 	for i := range list {
 		s := &list[i]
-		if !r.config.Wants(valueOf(s.Labels, nameLabel)) {
+		if !r.config.Wants(valueOf(s.Labels, series.NameLabel)) {
 			continue
 		}
 		ts := prompb.TimeSeries{}
@@ -49,7 +49,7 @@ func (r *remoteWrite) add(list []series.Series, full func() error) error {
 			}
 			var m prompb.Histogram
 			if err := m.Unmarshal(h.Data); err != nil {
-				return fmt.Errorf("a histogram of %s: %w", valueOf(s.Labels, nameLabel), err)
+				return fmt.Errorf("a histogram of %s: %w", valueOf(s.Labels, series.NameLabel), err)
 			}
 			m.Timestamp = h.At
 			ts.Histograms = append(ts.Histograms, m)

@@ -44,5 +44,3 @@ func valueOf(labels []series.Label, name string) string {
 	}
 	return ""
 }
-
-const nameLabel = "__name__"

@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/tokiflow/tokiflow/core/metric"
+	"github.com/tokiflow/tokiflow/core/series"
 )
 
 // entry is one series that every monitor has, or one native histogram.
@@ -80,7 +81,7 @@ func (s *selection) matchesInfo(ls labels.Labels) bool {
 // Prometheus.
 func (c catalog) choose(matchers []*labels.Matcher) *selection {
 	s := &selection{}
-	s.info = matchesAll(matchers, labels.MetricName, metric.InfoName)
+	s.info = matchesAll(matchers, series.NameLabel, metric.InfoName)
 	for i := range c {
 		e := &c[i]
 		if !e.matches(matchers) {
@@ -93,7 +94,7 @@ func (c catalog) choose(matchers []*labels.Matcher) *selection {
 	}
 	for _, m := range matchers {
 		switch m.Name {
-		case labels.MetricName:
+		case series.NameLabel:
 		case metric.LabelID:
 			s.narrow(m)
 		default:
@@ -117,7 +118,7 @@ func (e *entry) matches(matchers []*labels.Matcher) bool {
 	for _, m := range matchers {
 		var v string
 		switch m.Name {
-		case labels.MetricName:
+		case series.NameLabel:
 			v = e.name
 		case metric.LabelID:
 			continue

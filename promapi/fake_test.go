@@ -300,7 +300,7 @@ func written(v float64, name string, pairs ...string) storage.Series {
 	for t := ago("1h"); !t.After(now()); t = t.Add(time.Minute) {
 		list = append(list, sample{t: t.UnixMilli(), v: v})
 	}
-	return storage.NewListSeries(labels.FromStrings(append([]string{labels.MetricName, name}, pairs...)...), list)
+	return storage.NewListSeries(labels.FromStrings(append([]string{series.NameLabel, name}, pairs...)...), list)
 }
 
 // bench is an API with its fakes, served over HTTP.

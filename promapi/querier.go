@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/prometheus/util/annotations"
 
 	"github.com/tokiflow/tokiflow/core/metric"
+	"github.com/tokiflow/tokiflow/core/series"
 	"github.com/tokiflow/tokiflow/core/tenant"
 	"github.com/tokiflow/tokiflow/core/timeline"
 )
@@ -169,11 +170,11 @@ func (q *querier) LabelNames(ctx context.Context, hints *storage.LabelHints, mat
 }
 
 func onlyInfo() *labels.Matcher {
-	return labels.MustNewMatcher(labels.MatchEqual, labels.MetricName, metric.InfoName)
+	return labels.MustNewMatcher(labels.MatchEqual, series.NameLabel, metric.InfoName)
 }
 
 func addEntryNames(names map[string]bool, e *entry) {
-	names[labels.MetricName], names[metric.LabelID] = true, true
+	names[series.NameLabel], names[metric.LabelID] = true, true
 	if e.label != "" {
 		names[e.label] = true
 	}
@@ -189,18 +190,18 @@ func (q *querier) LabelValues(ctx context.Context, name string, hints *storage.L
 	if q.static(name, s) {
 		for i := range s.entries {
 			switch e := &s.entries[i]; name {
-			case labels.MetricName:
+			case series.NameLabel:
 				values[e.name] = true
 			case e.label:
 				values[e.value] = true
 			}
 		}
-		if name == labels.MetricName && s.info {
+		if name == series.NameLabel && s.info {
 			values[metric.InfoName] = true
 		}
 		return limited(values, hints), nil, nil
 	}
-	if s.info && name != labels.MetricName && !q.api.catalog.labelled(name) && (name != metric.LabelID || len(s.infos) == 0) {
+	if s.info && name != series.NameLabel && !q.api.catalog.labelled(name) && (name != metric.LabelID || len(s.infos) == 0) {
 		// Only the info series has labels that are not known beforehand, and every monitor has one.
 		matchers = append(slices.Clone(matchers), onlyInfo())
 	}
@@ -220,7 +221,7 @@ func (q *querier) static(name string, s *selection) bool {
 	if !s.everyMonitor() {
 		return false
 	}
-	return q.api.catalog.labelled(name) || name == labels.MetricName && (!s.info || len(s.infos) == 0)
+	return q.api.catalog.labelled(name) || name == series.NameLabel && (!s.info || len(s.infos) == 0)
 }
 
 // each calls f with the labels of every series that the matchers choose in the window.

@@ -34,7 +34,7 @@ func (e *evaluation) record(r *prepared, vector promql.Vector) ([]series.Series,
 	b := labels.NewBuilder(labels.EmptyLabels())
 	for _, s := range vector {
 		b.Reset(s.Metric)
-		b.Set(labels.MetricName, r.Record)
+		b.Set(series.NameLabel, r.Record)
 		for _, l := range r.labels {
 			b.Set(l.Name, l.Value)
 		}
@@ -118,7 +118,7 @@ func (e *evaluation) alert(ctx context.Context, r *prepared, vector promql.Vecto
 func (e *evaluation) result(ctx context.Context, r *prepared, s scene, v promql.Sample) rule.Result {
 	data := template.AlertTemplateData(v.Metric.Map(), e.group.around.ExternalLabels, e.group.around.ExternalURL, v)
 	b := labels.NewBuilder(v.Metric)
-	b.Del(labels.MetricName)
+	b.Del(series.NameLabel)
 	for _, t := range r.labelTexts {
 		b.Set(t.name, s.expand(ctx, t, data))
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/tokiflow/tokiflow/core/metric"
 	"github.com/tokiflow/tokiflow/core/rule"
+	"github.com/tokiflow/tokiflow/core/series"
 )
 
 // asksForWritten reports whether the group may ask for other series than those of monitors: an expression whose selectors do not all
@@ -43,7 +44,7 @@ func asksForWritten(g rule.Group) bool {
 // namesOne reports whether the selector lets only series of one of these names pass.
 func namesOne(selector []*labels.Matcher, names map[string]bool) bool {
 	for _, m := range selector {
-		if m.Name == labels.MetricName && m.Type == labels.MatchEqual && names[m.Value] {
+		if m.Name == series.NameLabel && m.Type == labels.MatchEqual && names[m.Value] {
 			return true
 		}
 	}

@@ -8,7 +8,6 @@ import (
 
 // The names that alerts go by as series.
 const (
-	metricName   = "__name__"
 	alertName    = "alertname"
 	alertState   = "alertstate"
 	alertsMetric = "ALERTS"
@@ -40,11 +39,11 @@ func Samples(a Alert, name string, labels []series.Label, at int64) [2]series.Se
 	base := With(With(labels, a.Labels...), series.Label{Name: alertName, Value: name})
 	return [2]series.Series{
 		{
-			Labels: With(base, series.Label{Name: metricName, Value: alertsMetric}, series.Label{Name: alertState, Value: string(a.State)}),
+			Labels: With(base, series.Label{Name: series.NameLabel, Value: alertsMetric}, series.Label{Name: alertState, Value: string(a.State)}),
 			Floats: []series.Float{{At: at, Value: 1}},
 		},
 		{
-			Labels: With(base, series.Label{Name: metricName, Value: forMetric}),
+			Labels: With(base, series.Label{Name: series.NameLabel, Value: forMetric}),
 			Floats: []series.Float{{At: at, Value: float64(a.ActiveAt.Unix())}},
 		},
 	}

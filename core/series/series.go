@@ -8,6 +8,9 @@ import (
 	"github.com/tokiflow/tokiflow/core/tenant"
 )
 
+// NameLabel is the label that holds a metric's name.
+const NameLabel = "__name__"
+
 // Label is a label's name and value.
 type Label struct{ Name, Value string }
 
@@ -16,7 +19,7 @@ func Sort(l []Label) {
 	slices.SortFunc(l, func(a, b Label) int { return strings.Compare(a.Name, b.Name) })
 }
 
-// Series is a series with some of its samples. Labels are sorted by name and include __name__.
+// Series is a series with some of its samples. Labels are sorted by name and include NameLabel.
 type Series struct {
 	Labels     []Label
 	Floats     []Float

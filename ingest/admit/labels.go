@@ -10,9 +10,6 @@ import (
 	"github.com/tokiflow/tokiflow/core/series"
 )
 
-// MetricName is the label that holds a series' name.
-const MetricName = "__name__"
-
 // Reason is why something was refused, as the metrics have it.
 type Reason string
 
@@ -83,7 +80,7 @@ func (r *Rules) Labels(l []series.Label) ([]series.Label, error) {
 		if text := r.label(&l[i]); text != "" {
 			return nil, &Error{Reason: BadLabels, Text: "series " + Name(l) + ": " + text}
 		}
-		named = named || l[i].Name == MetricName
+		named = named || l[i].Name == series.NameLabel
 		if n := len(kept); n > 0 && kept[n-1].Name >= l[i].Name {
 			sorted = false
 		}
@@ -98,7 +95,7 @@ func (r *Rules) Labels(l []series.Label) ([]series.Label, error) {
 		}
 	}
 	if !named {
-		return nil, &Error{Reason: BadLabels, Text: fmt.Sprintf("series %s: no label %s", Name(kept), MetricName)}
+		return nil, &Error{Reason: BadLabels, Text: fmt.Sprintf("series %s: no label %s", Name(kept), series.NameLabel)}
 	}
 	if len(kept) > r.MaxLabels {
 		return nil, &Error{Reason: BadLabels, Text: fmt.Sprintf("series %s: %d labels, %d are allowed", Name(kept), len(kept), r.MaxLabels)}
@@ -125,7 +122,7 @@ func (r *Rules) label(l *series.Label) string {
 
 // most is how many bytes a label's value may have.
 func (r *Rules) most(name string) int {
-	if name == MetricName {
+	if name == series.NameLabel {
 		return min(r.MaxValueBytes, maxMetricBytes)
 	}
 	return r.MaxValueBytes
@@ -134,7 +131,7 @@ func (r *Rules) most(name string) int {
 // Reserved reports whether a label's name is one that nobody may give. What Prometheus itself adds with its feature
 // type-and-unit-labels is not.
 func Reserved(name string) bool {
-	return strings.HasPrefix(name, "__") && name != MetricName && name != "__type__" && name != "__unit__"
+	return strings.HasPrefix(name, "__") && name != series.NameLabel && name != "__type__" && name != "__unit__"
 }
 
 // text reports whether PostgreSQL can hold s.
@@ -157,12 +154,12 @@ func (r *Rules) Time(at int64, now time.Time) string {
 // Name is how a series is called in an error: its metric's name and its first labels, cut short.
 func Name(l []series.Label) string {
 	var name string
-	if i := slices.IndexFunc(l, func(l series.Label) bool { return l.Name == MetricName }); i >= 0 {
+	if i := slices.IndexFunc(l, func(l series.Label) bool { return l.Name == series.NameLabel }); i >= 0 {
 		name = short(l[i].Value)
 	}
 	var b strings.Builder
 	for _, label := range l {
-		if label.Name == MetricName {
+		if label.Name == series.NameLabel {
 			continue
 		}
 		if b.Len() > 200 {
@@ -190,7 +187,7 @@ func short(s string) string {
 
 // Metadata brings the description of a metric into a form that can be stored; false: it cannot be.
 func (r *Rules) Metadata(m *series.Metadata) bool {
-	if m.Name == "" || !text(m.Name) || len(m.Name) > r.most(MetricName) {
+	if m.Name == "" || !text(m.Name) || len(m.Name) > r.most(series.NameLabel) {
 		return false
 	}
 	m.Help, m.Unit = clean(m.Help, r.MaxValueBytes), clean(m.Unit, r.MaxNameBytes)

@@ -186,7 +186,7 @@ func metadataV2(s string) (description, error) {
 func (b *batch) describe(s *series.Series, d description) {
 	m := series.Metadata{Type: typeOf(d.kind)}
 	for i := range s.Labels {
-		if s.Labels[i].Name == admit.MetricName {
+		if s.Labels[i].Name == series.NameLabel {
 			m.Name = family(s.Labels[i].Value, m.Type)
 		}
 	}

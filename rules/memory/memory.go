@@ -144,7 +144,7 @@ func (s *Storage) entry(l labels.Labels) *entry {
 	}
 	e := &entry{labels: l}
 	s.series[h] = append(s.series[h], e)
-	name := l.Get(labels.MetricName)
+	name := l.Get(series.NameLabel)
 	s.named[name] = append(s.named[name], e)
 	return e
 }
@@ -186,7 +186,7 @@ func (q *querier) Select(_ context.Context, _ bool, _ *storage.SelectHints, matc
 // candidates are the series among which those that match are.
 func (s *Storage) candidates(matchers []*labels.Matcher) map[string][]*entry {
 	for _, m := range matchers {
-		if m.Name == labels.MetricName && m.Type == labels.MatchEqual {
+		if m.Name == series.NameLabel && m.Type == labels.MatchEqual {
 			return map[string][]*entry{m.Value: s.named[m.Value]}
 		}
 	}

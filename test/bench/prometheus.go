@@ -20,6 +20,8 @@ import (
 	"github.com/klauspost/compress/snappy"
 	"github.com/prometheus/prometheus/prompb"
 	"github.com/prometheus/prometheus/tsdb/chunkenc"
+
+	"github.com/tokiflow/tokiflow/core/series"
 )
 
 // promServer is a Prometheus process.
@@ -105,7 +107,7 @@ func remoteRead(ctx context.Context, to string, from, until int64) (io.ReadClose
 	data, err := (&prompb.ReadRequest{
 		Queries: []*prompb.Query{{
 			StartTimestampMs: from, EndTimestampMs: until,
-			Matchers: []*prompb.LabelMatcher{{Type: prompb.LabelMatcher_RE, Name: "__name__", Value: copied}},
+			Matchers: []*prompb.LabelMatcher{{Type: prompb.LabelMatcher_RE, Name: series.NameLabel, Value: copied}},
 		}},
 		AcceptedResponseTypes: []prompb.ReadRequest_ResponseType{prompb.ReadRequest_STREAMED_XOR_CHUNKS},
 	}).Marshal()

@@ -13,6 +13,8 @@ import (
 
 	"github.com/klauspost/compress/snappy"
 	"github.com/prometheus/prometheus/prompb"
+
+	"github.com/tokiflow/tokiflow/core/series"
 )
 
 // A fleet as node_exporter shows it: series times rounds, 15 s apart, in requests of a sender's usual size.
@@ -90,7 +92,7 @@ func fleet(sender int, from time.Time) ([][]byte, error) {
 			for i := range seriesOfHost {
 				req.Timeseries = append(req.Timeseries, prompb.TimeSeries{
 					Labels: []prompb.Label{
-						{Name: "__name__", Value: fmt.Sprintf("node_metric_%d_seconds_total", i/8)},
+						{Name: series.NameLabel, Value: fmt.Sprintf("node_metric_%d_seconds_total", i/8)},
 						{Name: "cpu", Value: fmt.Sprint(i % 8)},
 						{Name: "instance", Value: fmt.Sprintf("host-%d.example.org:9100", host)},
 						{Name: "job", Value: "node"},

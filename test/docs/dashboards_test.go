@@ -10,10 +10,10 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql/parser"
 
 	"github.com/tokiflow/tokiflow/core/metric"
+	"github.com/tokiflow/tokiflow/core/series"
 	"github.com/tokiflow/tokiflow/test/services"
 )
 
@@ -89,7 +89,7 @@ func exists(known map[string][]string, s *parser.VectorSelector) error {
 		return fmt.Errorf("there is no metric %q", s.Name)
 	}
 	for _, m := range s.LabelMatchers {
-		if has != nil && m.Name != labels.MetricName && !slices.Contains(has, m.Name) {
+		if has != nil && m.Name != series.NameLabel && !slices.Contains(has, m.Name) {
 			return fmt.Errorf("%s has no label %s", s.Name, m.Name)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/prometheus/prometheus/model/labels"
 
+	"github.com/tokiflow/tokiflow/core/series"
 	"github.com/tokiflow/tokiflow/core/tenant"
 )
 
@@ -39,11 +40,11 @@ func selection(org tenant.OrgID, mint, maxt int64, matchers []*labels.Matcher) (
 			continue
 		}
 		switch {
-		case m.Type == labels.MatchEqual && m.Name == nameLabel:
+		case m.Type == labels.MatchEqual && m.Name == series.NameLabel:
 			conditions = append(conditions, "name = "+arg(m.Value))
 		case m.Type == labels.MatchEqual && m.Value != "" && contained[m.Name] == "":
 			contained[m.Name] = m.Value
-		case m.Type == labels.MatchRegexp && m.Name == nameLabel && len(m.SetMatches()) > 0:
+		case m.Type == labels.MatchRegexp && m.Name == series.NameLabel && len(m.SetMatches()) > 0:
 			// Never more than the expression lets pass, so that it need not be left over: it is a list of words.
 			conditions = append(conditions, "name = any("+arg(m.SetMatches())+"::text[])")
 			w.rest = append(w.rest, m)
@@ -92,7 +93,7 @@ func (s *Store) each(ctx context.Context, org tenant.OrgID, mint, maxt int64, ma
 			return fmt.Errorf("labels of series %d: %w", c.id, err)
 		}
 		if name != "" {
-			c.labels[nameLabel] = name
+			c.labels[series.NameLabel] = name
 		}
 		if !slices.ContainsFunc(w.rest, func(m *labels.Matcher) bool { return !m.Matches(c.labels[m.Name]) }) {
 			if more, err := f(c); err != nil || !more {
@@ -126,7 +127,7 @@ func (s *Store) values(ctx context.Context, org tenant.OrgID, mint, maxt int64, 
 		return sorted(found), err
 	}
 	sql := `select distinct name from series where name <> '' and ` + w.sql
-	if label != nameLabel {
+	if label != series.NameLabel {
 		w.args = append(w.args, label)
 		sql = fmt.Sprintf(`select distinct labels ->> $%d from series where labels ? $%[1]d and %s`, len(w.args), w.sql)
 	}
@@ -151,7 +152,7 @@ func (s *Store) names(ctx context.Context, org tenant.OrgID, mint, maxt int64, m
 	}
 	return s.strings(ctx, fmt.Sprintf(`
 		select distinct k from series cross join lateral jsonb_object_keys(labels) as k where %s
-		union select '%s' where exists (select from series where name <> '' and %[1]s)`, w.sql, nameLabel), w.args)
+		union select '%s' where exists (select from series where name <> '' and %[1]s)`, w.sql, series.NameLabel), w.args)
 }
 
 func (s *Store) strings(ctx context.Context, sql string, args []any) ([]string, error) {

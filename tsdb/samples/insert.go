@@ -241,7 +241,7 @@ func (b *batch) findLast(ctx context.Context, tx pgx.Tx) error {
 func labelsJSON(l []series.Label) (string, error) {
 	m := make(map[string]string, len(l))
 	for i := range l {
-		if l[i].Name != nameLabel {
+		if l[i].Name != series.NameLabel {
 			m[l[i].Name] = l[i].Value
 		}
 	}

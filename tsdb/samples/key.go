@@ -18,8 +18,6 @@ type key = [16]byte
 // maxName is how long a metric's name may be, in bytes: it must fit into an index.
 const maxName = 1024
 
-const nameLabel = "__name__"
-
 // clean brings labels into the form in which they are stored: sorted, without empty values, and without what PostgreSQL cannot hold.
 // ok is false where a label comes twice, or the name is too long. Labels that are clean, as nearly all are, are returned as they are.
 func clean(l []series.Label) (_ []series.Label, ok bool) {
@@ -51,7 +49,7 @@ func storable(s string) bool { return utf8.ValidString(s) && strings.IndexByte(s
 
 func nameOf(l []series.Label) string {
 	for i := range l {
-		if l[i].Name == nameLabel {
+		if l[i].Name == series.NameLabel {
 			return l[i].Value
 		}
 	}
