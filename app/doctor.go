@@ -36,7 +36,7 @@ func Doctor(ctx context.Context, o Options) []Finding {
 	}
 	add("options", o.validate(), "they fit together")
 	add("listen address", canListen(ctx, o.Listen), "%s is free", o.Listen)
-	if o.DatabaseURL == "" || len(o.Kafka.Brokers) == 0 {
+	if o.DatabaseURL == "" || len(o.Kafka.Brokers) == 0 || o.Series.SecretKey == "" {
 		add("data folder", canWrite(o.DataDir), "%s can be written", o.DataDir)
 	}
 	if o.DatabaseURL == "" {
@@ -46,6 +46,7 @@ func Doctor(ctx context.Context, o Options) []Finding {
 		text, err := inspectDatabase(ctx, o.DatabaseURL)
 		add("database", err, "%s", text)
 	}
+	add("secret key", nil, "%s", whichSecretKey(&o))
 	if len(o.Kafka.Brokers) > 0 {
 		text, err := inspectKafka(ctx, o.Kafka, o.Logger)
 		add("kafka", err, "%s", text)
@@ -81,6 +82,18 @@ func canWrite(dir string) error {
 		}
 		return errors.Join(f.Close(), os.Remove(f.Name()))
 	}
+}
+
+// whichSecretKey says with what the secrets of forwards are sealed. That a key is none is said with the options.
+func whichSecretKey(o *Options) string {
+	if o.Series.SecretKey != "" {
+		return "the secrets of forwards are sealed with that of --secret-key"
+	}
+	if o.DatabaseURL == "" {
+		return "the secrets of forwards are sealed with the file secret.key in the data folder: keep it with your backups"
+	}
+	return "the secrets of forwards are sealed with the file secret.key in the data folder: keep it with your backups, and give " +
+		"--secret-key where several processes share the database"
 }
 
 func inspectDatabase(ctx context.Context, url string) (string, error) {

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/tokiflow/tokiflow/infra/seal"
 )
 
 // Role is a part of the work. A process may do any of them.
@@ -94,7 +96,7 @@ type Series struct {
 	WriteRateLimit  int           // samples a second; 0: no limit
 	WriteMaxSeries  int           // written to within an hour; 0: no limit
 
-	SecretKey            string // seals the secrets of forwards, 32 bytes as base64; empty: one in DataDir
+	SecretKey            string // seals the secrets of forwards, 32 bytes in hexadecimal or base64; empty: one in DataDir
 	AllowPrivateForwards bool
 }
 
@@ -145,6 +147,11 @@ func (o *Options) validate() error {
 	}
 	if o.PingBodyLimit < 0 || o.PingRateLimit < 0 || o.LogRetention < 0 {
 		bad("--ping-body-limit, --ping-rate-limit and --log-retention must not be negative")
+	}
+	if o.Series.SecretKey != "" {
+		if _, err := seal.ParseKey(o.Series.SecretKey); err != nil {
+			bad("--secret-key: %w", err)
+		}
 	}
 	return errors.Join(errs...)
 }

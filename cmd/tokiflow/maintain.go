@@ -37,6 +37,7 @@ type doctorCmd struct {
 	Listen        string `default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Address the server is to listen on." group:"http"`
 	BaseURL       string `placeholder:"URL" help:"Address under which clients reach the server." group:"http"`
 	databaseFlags `embed:""`
+	SecretKey     string `secret:"" placeholder:"KEY" help:"Key under which the secrets of customers (of forwards) are kept in the database, 32 bytes in hexadecimal or base64: openssl rand -hex 32 makes one. Without it one is made in the data folder; processes that share a database must share the key." group:"database"`
 	kafkaFlags    `embed:""`
 	loggingFlags  `embed:""`
 }
@@ -55,7 +56,7 @@ Examples:
 func (d *doctorCmd) Run(ctx context.Context, e environment) error {
 	ctx, stop := untilSignal(ctx)
 	defer stop()
-	o := app.Options{Listen: d.Listen, BaseURL: d.BaseURL, Version: version(), Logger: d.logger(e.stderr)}
+	o := app.Options{Listen: d.Listen, BaseURL: d.BaseURL, Series: app.Series{SecretKey: d.SecretKey}, Version: version(), Logger: d.logger(e.stderr)}
 	d.databaseFlags.fill(&o)
 	d.kafkaFlags.fill(&o)
 	bad := 0

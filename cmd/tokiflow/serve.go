@@ -54,8 +54,8 @@ type databaseFlags struct {
 // kafkaFlags say which Kafka holds the log.
 type kafkaFlags struct {
 	KafkaBrokers           []string `placeholder:"HOST:PORT" help:"Brokers to keep the log on, separated by commas. Without them the log is on disk, in the data folder." group:"kafka"`
-	KafkaTopic             string   `default:"tokiflow.pings" placeholder:"NAME" help:"Topic of the log; it is made where it does not exist." group:"kafka"`
-	KafkaPartitions        int      `default:"0" placeholder:"N" help:"Partitions of the topic; 0: what it has, or 8 where it is made. The number of a topic that holds pings must never change." group:"kafka"`
+	KafkaTopic             string   `default:"tokiflow.pings" placeholder:"NAME" help:"Topic of the log of pings; that of the log of samples has -samples behind it. Both are made where they do not exist." group:"kafka"`
+	KafkaPartitions        int      `default:"0" placeholder:"N" help:"Partitions of each topic; 0: what it has, or 8 where it is made. The number of a topic that holds pings or samples must never change." group:"kafka"`
 	KafkaReplicationFactor int      `default:"-1" placeholder:"N" help:"Copies of the topic when it is made; -1: the brokers' own default." group:"kafka"`
 	KafkaTLS               bool     `help:"Speak TLS with the brokers." group:"kafka"`
 	KafkaTLSCA             string   `name:"kafka-tls-ca" placeholder:"FILE" help:"Certificates (PEM) that may sign the brokers'. Without it the system's count." group:"kafka"`
@@ -92,7 +92,7 @@ type serveCmd struct {
 	QueryMaxSeries     int            `default:"100000" placeholder:"N" help:"Series that a PromQL query may read." group:"series"`
 	WriteRateLimit     int            `default:"0" placeholder:"N" help:"Samples a second that an organisation may write; 0: no limit." group:"series"`
 	WriteMaxSeries     int            `default:"0" placeholder:"N" help:"Series that an organisation may have written to within an hour; 0: no limit." group:"series"`
-	SecretKey          string         `secret:"" placeholder:"KEY" help:"Key under which the secrets of customers (of forwards) are kept in the database, 32 bytes as base64. Without it one is made in the data folder; processes that share a database must share the key." group:"database"`
+	SecretKey          string         `secret:"" placeholder:"KEY" help:"Key under which the secrets of customers (of forwards) are kept in the database, 32 bytes in hexadecimal or base64: openssl rand -hex 32 makes one. Without it one is made in the data folder; processes that share a database must share the key." group:"database"`
 	AllowPrivateTarget bool           `name:"allow-private-forwards" help:"Let forwards go to addresses of this machine and of private networks." group:"series"`
 
 	RetentionPings   model.Duration `default:"90d" placeholder:"DURATION" help:"How long pings stay in the database, at least 1d; 0s: for ever." group:"database"`
