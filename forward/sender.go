@@ -3,6 +3,7 @@ package forward
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -70,8 +71,16 @@ func newSender(f *Forwarder, c *forward.Config, s *forward.Secret) *sender {
 
 // hider takes secrets out of what receivers say: it is shown to whoever may read.
 func hider(s *forward.Secret) *strings.Replacer {
+	secrets := []string{s.Username, s.Password, s.Bearer, s.APIKey}
+	if s.Username != "" || s.Password != "" {
+		secrets = append(secrets, base64.StdEncoding.EncodeToString([]byte(s.Username+":"+s.Password))) // as it is sent
+	}
+	for value := range maps.Values(s.Headers) {
+		secrets = append(append(secrets, value), strings.Fields(value)...) // Bearer …
+	}
+	slices.SortFunc(secrets, func(a, b string) int { return len(b) - len(a) }) // the whole before its parts
 	var pairs []string
-	for _, secret := range append(slices.Collect(maps.Values(s.Headers)), s.Username, s.Password, s.Bearer, s.APIKey) {
+	for _, secret := range secrets {
 		if len(secret) >= 4 { // shorter ones are words of any language
 			pairs = append(pairs, secret, "***")
 		}

@@ -169,7 +169,8 @@ func (h *Handler) read(r *http.Request, into *[]byte) answer {
 	if r.ContentLength > int64(h.o.MaxBody) {
 		return tooBig
 	}
-	buf := slices.Grow((*into)[:0], int(max(r.ContentLength+1, 4<<10)))
+	// No more than a usual body for a mere announcement: it grows with what comes.
+	buf := slices.Grow((*into)[:0], int(min(max(r.ContentLength+1, 4<<10), 256<<10)))
 	for {
 		n, err := r.Body.Read(buf[len(buf):cap(buf)])
 		buf = buf[:len(buf)+n]
