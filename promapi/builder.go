@@ -25,6 +25,7 @@ type builder struct {
 	pieces  int
 	out     []storage.Series
 	moments []moment // of the timeline at hand
+	list    []piece  // of the series at hand, before it is known how many there are
 	label   labels.ScratchBuilder
 }
 
@@ -37,14 +38,16 @@ func (b *builder) series(t *timeline.Timeline) error {
 	var gone int64
 	b.moments, gone = moments(b.moments, b.window, t.Points, t.End)
 	for i := range b.entries {
-		s := computed{pieces: pieces{window: b.window, native: b.entries[i].native}}
+		s := computed{pieces: pieces{window: b.window, native: b.entries[i].native, list: b.list[:0]}}
 		for _, m := range b.moments {
 			s.show(m, &b.entries[i])
 		}
 		s.ended(gone)
+		b.list = s.list
 		if !s.seen() {
 			continue
 		}
+		s.list = slices.Clone(s.list)
 		s.labels = b.labelsOf(id, &b.entries[i])
 		if err := b.add(&s); err != nil {
 			return err
@@ -190,7 +193,7 @@ var errEnough = errors.New("enough series were found")
 
 func (b *builder) labelsOf(id string, e *entry) labels.Labels {
 	b.label.Reset()
-	b.label.Add(labels.MetricName, e.name)
+	b.label.Add(series.NameLabel, e.name)
 	b.label.Add(metric.LabelID, id)
 	if e.label != "" {
 		b.label.Add(e.label, e.value) // every such name is behind id in the alphabet
@@ -200,7 +203,7 @@ func (b *builder) labelsOf(id string, e *entry) labels.Labels {
 
 func (b *builder) infoLabels(list []series.Label) labels.Labels {
 	b.label.Reset()
-	b.label.Add(labels.MetricName, metric.InfoName)
+	b.label.Add(series.NameLabel, metric.InfoName)
 	for _, l := range list {
 		b.label.Add(l.Name, l.Value)
 	}
