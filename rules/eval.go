@@ -16,8 +16,12 @@ import (
 	"github.com/tokiflow/tokiflow/core/series"
 )
 
-// maxAlertBytes bounds the labels and annotations of a rule's alerts: they are stored with each evaluation.
-const maxAlertBytes = 16 << 20
+// Bounds of all rules of a group together, for what they give is held, and stored, with each evaluation: labels and annotations of
+// its alerts, and how many times the most results of one rule all may give.
+const (
+	maxAlertBytes = 16 << 20
+	maxFullRules  = 10
+)
 
 var errDuplicateSeries = errors.New("vector contains metrics with the same labelset after applying rule labels")
 
@@ -64,6 +68,9 @@ func (e *evaluation) within(n int, what string) error {
 	if limit := e.limit(); limit > 0 && n > limit {
 		return fmt.Errorf("exceeded limit of %d with %d %s", limit, n, what)
 	}
+	if most := maxFullRules * e.group.around.MaxResults; most > 0 && e.results+n > most {
+		return fmt.Errorf("exceeded limit of %d of all rules of a group with %d %s more", most, n, what)
+	}
 	return nil
 }
 
@@ -77,11 +84,11 @@ func (e *evaluation) limit() int {
 
 // alert takes an alerting rule's alerts on by what its expression gave, and makes the samples of those that are active.
 func (e *evaluation) alert(ctx context.Context, r *prepared, vector promql.Vector, p *rule.Progress) ([]series.Series, error) {
-	if limit := e.group.around.MaxResults; limit > 0 && len(vector) > limit {
+	if limit := e.group.around.MaxResults; limit > 0 && (len(vector) > limit || e.results+len(vector) > maxFullRules*limit) {
 		return nil, e.within(len(vector), "alerts") // before a template is expanded for each
 	}
 	s := scene{rule: r.Alert, at: e.at, externalURL: e.group.url, query: e.ask}
-	results, size := make([]rule.Result, 0, len(vector)), 0
+	results, size := make([]rule.Result, 0, len(vector)), e.alertBytes
 	for _, v := range vector {
 		res := e.result(ctx, r, s, v)
 		results = append(results, res)
@@ -92,7 +99,7 @@ func (e *evaluation) alert(ctx context.Context, r *prepared, vector promql.Vecto
 			size += len(l.Name) + len(l.Value)
 		}
 		if size > maxAlertBytes {
-			return nil, fmt.Errorf("labels and annotations of its alerts exceed %d MiB", maxAlertBytes>>20)
+			return nil, fmt.Errorf("labels and annotations of the group's alerts exceed %d MiB", maxAlertBytes>>20)
 		}
 	}
 	machine := rule.Rule{For: r.For, KeepFiringFor: r.KeepFiringFor, Limit: e.limit()}
@@ -101,6 +108,7 @@ func (e *evaluation) alert(ctx context.Context, r *prepared, vector promql.Vecto
 		return nil, err
 	}
 	p.Alerts = alerts
+	e.alertBytes = size
 	for _, c := range changes {
 		e.out.Changes = append(e.out.Changes, Change{Change: c, Rule: r.Alert, Expr: r.Expr})
 	}

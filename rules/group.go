@@ -120,6 +120,9 @@ type evaluation struct {
 	given map[string]int  // where in out.Samples a series is, by key
 	over  *memory.Storage // out.Samples, to be asked; nil: there are none
 	out   Outcome
+
+	results    int // of the rules so far
+	alertBytes int // of labels and annotations of their alerts
 }
 
 // ask asks an expression, over what the rules before have given.
@@ -167,6 +170,7 @@ func (e *evaluation) rule(ctx context.Context, r *prepared, before rule.Progress
 		}
 		slices.SortFunc(after.Series, rule.Compare) // so that the same series are stored as the same
 	}
+	e.results += len(vector)
 	e.give(samples)
 	here := make(map[string]bool, len(samples))
 	for i := range samples {
