@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -53,8 +54,8 @@ func (f *Format) ParseFileLoosely(content []byte) ([]rule.Group, []error) {
 func (f *Format) parseFile(content []byte, loosely bool) (groups []rule.Group, errs []error) {
 	defer notPanicking(&errs)
 	parsed, errs := rulefmt.Parse(content, loosely, model.UTF8Validation, f.parser, slog.New(slog.DiscardHandler))
-	if len(errs) > 0 {
-		return nil, errs
+	if len(errs) > 0 { // rulefmt reads the text twice, and says what is no YAML of its kind as often
+		return nil, slices.CompactFunc(errs, func(a, b error) bool { return a.Error() == b.Error() })
 	}
 	for _, g := range parsed.Groups {
 		groups = append(groups, groupOf(g))

@@ -114,6 +114,15 @@ func TestErrorsNameThePlace(t *testing.T) {
 	}
 }
 
+// TestAMistakeIsSaidOnce: rulefmt says some twice.
+func TestAMistakeIsSaidOnce(t *testing.T) {
+	t.Parallel()
+	_, errs := rules.NewFormat(false).ParseFile([]byte(`groups: [{name: a, rules: [{alert: x, expr: up, for: 3}]}]`))
+	if len(errs) != 1 || !strings.Contains(errs[0].Error(), "not a valid duration") {
+		t.Errorf("%v", errs)
+	}
+}
+
 func TestExperimentalFunctionsAreAsked(t *testing.T) {
 	t.Parallel()
 	group := []byte("rules: [{record: a, expr: 'sort_by_label(up, \"a\")'}]")

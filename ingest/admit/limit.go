@@ -135,5 +135,5 @@ func (l *Limiter) ActiveSeries() int {
 
 // Over is the error of a series that is one too many.
 func (l *Limiter) Over(s []series.Label) *Error {
-	return &Error{Reason: OverSeries, Text: fmt.Sprintf("series %s: the organisation has its %d active series", Name(s), l.limits.ActiveSeries)}
+	return &Error{Reason: OverSeries, Text: fmt.Sprintf("series %s: the organisation has its %d active series; one without a sample for an hour makes room: look for a label with ever new values", Name(s), l.limits.ActiveSeries)}
 }
