@@ -79,10 +79,10 @@ func TestAGroupComesBackAsItWasSent(t *testing.T) {
 // sameLines compares texts line by line, without the order in which maps are written.
 func sameLines(a, b string) bool {
 	count := map[string]int{}
-	for _, l := range strings.Split(a, "\n") {
+	for l := range strings.SplitSeq(a, "\n") {
 		count[strings.TrimSpace(l)]++
 	}
-	for _, l := range strings.Split(b, "\n") {
+	for l := range strings.SplitSeq(b, "\n") {
 		count[strings.TrimSpace(l)]--
 	}
 	for _, n := range count {

@@ -127,7 +127,7 @@ func (g ruleGroups) RuleGroups(ctx context.Context, org tenant.OrgID) ([]promapi
 	return out, nil
 }
 
-func shownRule(g rule.Group, r rule.RuleStatus) promapi.Rule {
+func shownRule(g rule.Group, r rule.Standing) promapi.Rule {
 	p := r.Progress
 	shown := promapi.Rule{
 		Alerting: r.Kind() == rule.Alerting, Name: r.Name(), Query: r.Expr, Labels: labelMap(g.LabelsOf(r.Definition)), Health: string(p.Health),

@@ -131,7 +131,7 @@ var errStopped = errors.New("the exporter is stopped")
 func (f *fleets) await(ctx context.Context, o *organisation, patience time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	fl := f.refresh(o)
+	fl := f.refresh(o) //nolint:contextcheck // it goes on when this caller loses patience
 	if fl == nil {
 		return errStopped
 	}
@@ -222,7 +222,7 @@ func (f *fleets) run(ctx context.Context) error {
 		case <-tick.C:
 		}
 		for _, o := range f.inUse() {
-			f.refresh(o)
+			f.refresh(o) //nolint:contextcheck // f.stop ends it, after which it is awaited
 		}
 		if passes%10 == 0 {
 			f.measure()

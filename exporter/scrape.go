@@ -63,8 +63,8 @@ func (b *body) writeTo(w http.ResponseWriter) {
 	const most = 64 << 10
 	buf := make([]byte, 0, min(b.size, most))
 	send := func(p []byte) bool {
-		_, err := w.Write(p)
-		return err == nil // else the client is gone, which is its own affair
+		_, err := w.Write(p) //nolint:gosec // metrics, as text/plain or protobuf that no browser may take for HTML
+		return err == nil    // else the client is gone, which is its own affair
 	}
 	for _, p := range b.pieces {
 		if len(buf)+len(p) > cap(buf) {
@@ -112,7 +112,7 @@ func (e *Exporter) refuse(w http.ResponseWriter, r *http.Request, err error) int
 	h.Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)
 	if r.Method != http.MethodHead {
-		_, _ = w.Write([]byte(message + "\n")) // the client may be gone
+		_, _ = w.Write([]byte(message + "\n")) //nolint:gosec // text/plain with nosniff; the client may be gone
 	}
 	return status
 }

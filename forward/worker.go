@@ -175,12 +175,11 @@ func (w *worker) failed(ctx context.Context, err error) time.Duration {
 	w.instants = 1
 	w.failures++
 	wait := backoff(max(w.f.o.Pause, w.f.o.Patience/4), w.failures, 5*time.Minute)
-	text := err.Error()
+	text := "something went wrong on our side; it is in the server's log"
 	if a, ok := errors.AsType[*awayError](err); ok {
 		wait, text = max(wait, a.after), a.text
 	} else {
 		w.log.WarnContext(ctx, "forward: a step failed", "error", err)
-		text = "something went wrong on our side; it is in the server's log"
 	}
 	if errors.Is(w.f.o.Store.FailForward(ctx, w.claim.Org, w.claim, text), forward.ErrLost) {
 		return -1

@@ -94,7 +94,7 @@ func (i *iterator) move(t int64) chunkenc.ValueType {
 		if t = max(t, p.from); t > s.window.last {
 			break
 		}
-		if until := s.pieces.until(i.at); p.kind != absent && t < until {
+		if until := s.until(i.at); p.kind != absent && t < until {
 			i.t, i.until, i.kind, i.value = t, until, p.kind, p.value
 			i.shown = i.valueType()
 			return i.shown

@@ -62,6 +62,7 @@ func printedSize(v reflect.Value, depth int) int {
 		for it := v.MapRange(); it.Next() && n <= maxOutput; {
 			n += printedSize(it.Key(), depth+1) + printedSize(it.Value(), depth+1) + 2
 		}
+	default: // plain
 	}
 	return n
 }

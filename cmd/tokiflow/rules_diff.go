@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -92,8 +93,8 @@ func edits(a, b []string) []edit {
 		a, b = a[:len(a)-1], b[:len(b)-1]
 	}
 	head = append(head, between(a, b)...)
-	for k := len(tail) - 1; k >= 0; k-- {
-		head = append(head, tail[k])
+	for _, e := range slices.Backward(tail) {
+		head = append(head, e)
 	}
 	return head
 }
@@ -115,9 +116,9 @@ func between(a, b []string) []edit {
 	for i := range longest {
 		longest[i] = make([]int, len(b)+1)
 	}
-	for i := len(a) - 1; i >= 0; i-- {
-		for j := len(b) - 1; j >= 0; j-- {
-			if a[i] == b[j] {
+	for i, line := range slices.Backward(a) {
+		for j, other := range slices.Backward(b) {
+			if line == other {
 				longest[i][j] = longest[i+1][j+1] + 1
 			} else {
 				longest[i][j] = max(longest[i+1][j], longest[i][j+1])

@@ -2,6 +2,7 @@ package metric_test
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"testing"
 	"time"
@@ -57,9 +58,7 @@ func want(status monitor.Status, different map[string]float64) map[string]float6
 	for _, o := range []monitor.Outcome{monitor.Succeeded, monitor.Failed, monitor.Missed, monitor.Abandoned, monitor.Unknown} {
 		out[fmt.Sprintf("tokiflow_monitor_runs_total{outcome=%q}", o)] = 0
 	}
-	for k, v := range different {
-		out[k] = v
-	}
+	maps.Copy(out, different)
 	return out
 }
 

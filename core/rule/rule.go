@@ -125,10 +125,10 @@ func (p Progress) Is(kind Kind, name string, labels []series.Label) bool {
 func (p Progress) State() State {
 	worst := Inactive
 	for _, a := range p.Alerts {
-		switch {
-		case a.State == Firing:
+		switch a.State {
+		case Firing:
 			return Firing
-		case a.State == Pending:
+		case Pending:
 			worst = Pending
 		}
 	}
@@ -140,21 +140,21 @@ type Status struct {
 	Group
 	Evaluated time.Time     // the instant of the last evaluation; zero: none yet
 	Took      time.Duration // the last evaluation
-	Rules     []RuleStatus  // in order
+	Rules     []Standing    // in order
 }
 
-// RuleStatus is a rule with what became of it.
-type RuleStatus struct {
+// Standing is a rule with what became of it.
+type Standing struct {
 	Definition
 	Progress Progress
 }
 
 // StatusOf puts a group and its progress together. A rule without progress is of unknown health.
 func StatusOf(g Group, progress []Progress, evaluated time.Time, took time.Duration) Status {
-	s := Status{Group: g, Evaluated: evaluated, Took: took, Rules: make([]RuleStatus, len(g.Rules))}
+	s := Status{Group: g, Evaluated: evaluated, Took: took, Rules: make([]Standing, len(g.Rules))}
 	matched := Match(g, progress)
 	for i, d := range g.Rules {
-		s.Rules[i] = RuleStatus{Definition: d, Progress: matched[i]}
+		s.Rules[i] = Standing{Definition: d, Progress: matched[i]}
 	}
 	return s
 }

@@ -202,9 +202,9 @@ func TestMessages(t *testing.T) {
 }
 
 func TestIDs(t *testing.T) {
-	one, two := tenant.OrgID{UUID: uuid.New()}, tenant.OrgID{UUID: uuid.New()}
-	if rule.ID(one, named("x")) != rule.ID(one, named("x")) {
-		t.Error("the id of an alert changes")
+	one, two := tenant.OrgID{UUID: uuid.MustParse("018f0000-0000-7000-8000-000000000001")}, tenant.OrgID{UUID: uuid.New()}
+	if id, hash := rule.ID(one, named("x")), rule.Fingerprint(named("x")); id.String() != "bb01bff1-7806-5317-855a-8a7e87fb7164" || hash != "6effaf7a4b2f174c" {
+		t.Errorf("the id of an alert has changed: %s, %s", id, hash)
 	}
 	if rule.ID(one, named("x")) == rule.ID(two, named("x")) || rule.ID(one, named("x")) == rule.ID(one, named("y")) {
 		t.Error("two alerts have one id")

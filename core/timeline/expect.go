@@ -272,7 +272,7 @@ func (e *expectation) excuse(t time.Time, steps []step) {
 	for e.rules != nil && !e.deadline.IsZero() && !e.missed && e.status != monitor.Paused {
 		timer := e.deadline
 		if e.status == monitor.Up && e.due.Before(timer) && e.due.After(e.since) &&
-			!(e.due.Equal(t) && slices.ContainsFunc(steps, e.overran)) { // which makes it down, and comes first
+			(!e.due.Equal(t) || !slices.ContainsFunc(steps, e.overran)) { // which makes it down, and comes first
 			timer = e.due
 		}
 		if timer.After(t) || timer.Equal(t) && slices.ContainsFunc(steps, e.judged) {

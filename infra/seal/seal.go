@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -60,7 +61,7 @@ const version = 1
 // Seal returns plain unreadable. It opens again only with the same about, which is not secret: what it belongs to.
 func (b *Box) Seal(plain, about []byte) ([]byte, error) {
 	out := append([]byte{version}, b.id[:]...)
-	return b.aead.Seal(out, nil, plain, append(out[:len(out):len(out)], about...)), nil
+	return b.aead.Seal(out, nil, plain, append(slices.Clip(out), about...)), nil //nolint:gosec // the AEAD draws the nonce: NewGCMWithRandomNonce
 }
 
 // Open returns what was sealed. The error is ErrOtherKey or ErrBroken.

@@ -13,8 +13,10 @@ func TestDescribed(t *testing.T) {
 	now := noon()
 	a, b := series.Metadata{Name: "a", Help: "x"}, series.Metadata{Name: "a", Help: "y"}
 	fresh := func(n byte, m ...series.Metadata) int { return len(d.Fresh(org(n), m, now)) }
-	if fresh(1, a) != 1 || fresh(1, a) != 1 {
-		t.Error("what was not stored is not fresh")
+	for range 2 { // to ask is not to store
+		if fresh(1, a) != 1 {
+			t.Error("what was not stored is not fresh")
+		}
 	}
 	d.Stored(org(1), []series.Metadata{a})
 	if fresh(1, a) != 0 || fresh(1, a, b) != 1 || fresh(2, a) != 1 || fresh(1) != 0 {

@@ -40,29 +40,29 @@ func inconsistent(err error) *answerError {
 const unavailableRetry = 5 * time.Second
 
 func (g *Gateway) put(w http.ResponseWriter, r *http.Request) {
-	g.serve(w, r, http.StatusOK, func(org tenant.OrgID) error { return g.push(r, org, true) })
+	g.serve(w, r, http.StatusOK, func(ctx context.Context, org tenant.OrgID) error { return g.push(ctx, r, org, true) })
 }
 
 func (g *Gateway) post(w http.ResponseWriter, r *http.Request) {
-	g.serve(w, r, http.StatusOK, func(org tenant.OrgID) error { return g.push(r, org, false) })
+	g.serve(w, r, http.StatusOK, func(ctx context.Context, org tenant.OrgID) error { return g.push(ctx, r, org, false) })
 }
 
 func (g *Gateway) delete(w http.ResponseWriter, r *http.Request) {
-	g.serve(w, r, http.StatusAccepted, func(org tenant.OrgID) error {
+	g.serve(w, r, http.StatusAccepted, func(ctx context.Context, org tenant.OrgID) error {
 		key, err := groupingKey(r.URL.EscapedPath(), &g.o.Rules)
 		if err != nil {
 			return bad(err)
 		}
-		return g.drop(r.Context(), org, key)
+		return g.drop(ctx, org, key)
 	})
 }
 
 // serve answers a request: with status where f returns no error.
-func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, status int, f func(tenant.OrgID) error) {
+func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, status int, f func(context.Context, tenant.OrgID) error) {
 	begun := g.o.Clock()
 	who, err := g.o.Keys.Request(r, tenant.ScopeSamples)
 	if err == nil {
-		err = f(who.Org)
+		err = f(r.Context(), who.Org)
 	}
 	if err != nil {
 		status = g.fail(w, r, err)
@@ -97,12 +97,12 @@ func (g *Gateway) fail(w http.ResponseWriter, r *http.Request, err error) int {
 	h.Set("Content-Type", "text/plain; charset=utf-8")
 	h.Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(a.status)
-	_, _ = io.WriteString(w, a.text+"\n")
+	_, _ = io.WriteString(w, a.text+"\n") //nolint:gosec // text/plain with nosniff; the client may be gone
 	return a.status
 }
 
 // push takes a PUT (replace) or POST.
-func (g *Gateway) push(r *http.Request, org tenant.OrgID, replace bool) error {
+func (g *Gateway) push(ctx context.Context, r *http.Request, org tenant.OrgID, replace bool) error {
 	key, err := groupingKey(r.URL.EscapedPath(), &g.o.Rules)
 	if err != nil {
 		return bad(err)
@@ -126,7 +126,7 @@ func (g *Gateway) push(r *http.Request, org tenant.OrgID, replace bool) error {
 		err = consistent(families)
 	}
 	if err != nil {
-		return g.refuse(r.Context(), org, key, inconsistent(err))
+		return g.refuse(ctx, org, key, inconsistent(err))
 	}
 	if err := g.limit(org, families); err != nil {
 		return err
@@ -135,7 +135,7 @@ func (g *Gateway) push(r *http.Request, org tenant.OrgID, replace bool) error {
 	if given {
 		c.ttl = &ttl
 	}
-	err = g.alter(r.Context(), org, key, func(l *series.LockedGroup) error { return c.apply(r.Context(), l) })
+	err = g.alter(ctx, org, key, func(l *series.LockedGroup) error { return c.apply(ctx, l) })
 	if err == nil && c.refused != nil {
 		return c.refused // the group keeps that it was
 	}

@@ -2,6 +2,7 @@ package remotewrite
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/tokiflow/tokiflow/core/series"
@@ -123,7 +124,7 @@ func (b *batch) end() *series.Series {
 		return b.drop()
 	}
 	b.labels = b.labels[:at.labels+len(kept)]
-	s := series.Series{Labels: kept[:len(kept):len(kept)]}
+	s := series.Series{Labels: slices.Clip(kept)}
 	b.keepFloats(kept)
 	b.keepHistograms(kept)
 	if n := len(b.floats); n > at.floats {

@@ -68,7 +68,7 @@ func startPrometheus(ctx context.Context, dir string) (*promServer, error) {
 		}
 	}
 	p.stop()
-	return nil, errors.New("Prometheus is not ready after a minute")
+	return nil, errors.New("after a minute Prometheus is not ready")
 }
 
 func (p *promServer) stop() {
