@@ -67,7 +67,7 @@ const (
 	retryAfter    = 5 * time.Second
 	releaseGrace  = 2 * time.Second
 	claimTimeout  = 5 * time.Second
-	writtenPause  = time.Second
+	writtenPause  = 3 * time.Second
 	longestPause  = 10 * time.Second
 )
 
