@@ -16,7 +16,7 @@ import (
 
 // labels answers which label names there are.
 func (a *API) labels(ctx context.Context, r *request) (*answer, error) {
-	return a.list(r, func(q storage.Querier, h *storage.LabelHints, m []*labels.Matcher) ([]string, annotations.Annotations, error) {
+	return a.list(ctx, r, func(q storage.Querier, h *storage.LabelHints, m []*labels.Matcher) ([]string, annotations.Annotations, error) {
 		return q.LabelNames(ctx, h, m...)
 	})
 }
@@ -35,18 +35,18 @@ func (a *API) labelValues(ctx context.Context, r *request) (*answer, error) {
 	if !model.UTF8Validation.IsValidLabelName(name) {
 		return nil, badData(fmt.Errorf("invalid label name: %q", name))
 	}
-	return a.list(r, func(q storage.Querier, h *storage.LabelHints, m []*labels.Matcher) ([]string, annotations.Annotations, error) {
+	return a.list(ctx, r, func(q storage.Querier, h *storage.LabelHints, m []*labels.Matcher) ([]string, annotations.Annotations, error) {
 		return q.LabelValues(ctx, name, h, m...)
 	})
 }
 
 // list answers the union of what each selector finds.
-func (a *API) list(r *request, find func(storage.Querier, *storage.LabelHints, []*labels.Matcher) ([]string, annotations.Annotations, error)) (*answer, error) {
+func (a *API) list(ctx context.Context, r *request, find func(storage.Querier, *storage.LabelHints, []*labels.Matcher) ([]string, annotations.Annotations, error)) (*answer, error) {
 	limit, err := limitOf(r.form)
 	if err != nil {
 		return nil, err
 	}
-	q, err := a.querierOf(r)
+	q, err := a.querierOf(ctx, r)
 	if err != nil {
 		return nil, err
 	}
@@ -77,12 +77,12 @@ func (a *API) list(r *request, find func(storage.Querier, *storage.LabelHints, [
 }
 
 // querierOf reads the organisation's series in the window that the request says.
-func (a *API) querierOf(r *request) (storage.Querier, error) {
+func (a *API) querierOf(ctx context.Context, r *request) (storage.Querier, error) {
 	from, to, err := a.windowOf(r.form)
 	if err != nil {
 		return nil, err
 	}
-	return a.Queryable(r.org).Querier(from.UnixMilli(), to.UnixMilli())
+	return a.queryable(ctx, r.org).Querier(from.UnixMilli(), to.UnixMilli())
 }
 
 // series answers which series there are.
@@ -102,7 +102,7 @@ func (a *API) series(ctx context.Context, r *request) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	q, err := a.Queryable(r.org).Querier(from.UnixMilli(), to.UnixMilli())
+	q, err := a.queryable(ctx, r.org).Querier(from.UnixMilli(), to.UnixMilli())
 	if err != nil {
 		return nil, err
 	}

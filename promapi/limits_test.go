@@ -137,8 +137,10 @@ func TestTheHorizonAndTheRetentionAreTheEnds(t *testing.T) {
 	if _, got := b.get("key-1", "/series?match[]=tokiflow_monitor_up&end=1795262000", nil); got != `{"status":"success","data":[]}` {
 		t.Errorf("before the retention: %s", got)
 	}
-	for _, path := range []string{"/query?query=tokiflow_monitor_up&time=1e18", "/query?query=tokiflow_monitor_up&time=-1e18", "/query?query=count_over_time(tokiflow_monitor_up[290y])&time=9e9",
-		"/query?query=tokiflow_monitor_up offset -290y", "/query_range?query=tokiflow_monitor_up&start=-1e18&end=1e18&step=1y", "/series?match[]=tokiflow_monitor_up&start=1e18"} {
+	for _, path := range []string{
+		"/query?query=tokiflow_monitor_up&time=1e18", "/query?query=tokiflow_monitor_up&time=-1e18", "/query?query=count_over_time(tokiflow_monitor_up[290y])&time=9e9",
+		"/query?query=tokiflow_monitor_up offset -290y", "/query_range?query=tokiflow_monitor_up&start=-1e18&end=1e18&step=1y", "/series?match[]=tokiflow_monitor_up&start=1e18",
+	} {
 		if status, got := b.get("key-1", strings.ReplaceAll(path, " ", "%20"), nil); status != 200 && status != 400 {
 			t.Errorf("%s: %d %s", path, status, got)
 		}

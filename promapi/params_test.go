@@ -29,7 +29,11 @@ func TestTimes(t *testing.T) {
 		{in: "9999-01-01T00:00:00Z", want: time.Unix(farthest, 0)},
 		{in: "-292273086-05-16T16:47:06Z", want: time.Unix(-farthest, 0)},
 		{in: "+292277025-08-18T07:12:54.999999999Z", want: time.Unix(farthest, 0)},
-		{in: "NaN", bad: true}, {in: "", bad: true}, {in: "now", bad: true}, {in: "30s", bad: true}, {in: "2015-06-03", bad: true},
+		{in: "NaN", bad: true},
+		{in: "", bad: true},
+		{in: "now", bad: true},
+		{in: "30s", bad: true},
+		{in: "2015-06-03", bad: true},
 	} {
 		got, err := parseTime(c.in)
 		if (err != nil) != c.bad || !c.bad && !got.Equal(c.want) {
@@ -51,7 +55,11 @@ func TestDurations(t *testing.T) {
 		{in: "5ms", want: 5 * time.Millisecond},
 		{in: "1y", want: 365 * 24 * time.Hour},
 		{in: "9223372036.854775807", bad: true},
-		{in: "1e300", bad: true}, {in: "NaN", bad: true}, {in: "", bad: true}, {in: "1h 30m", bad: true}, {in: "abc", bad: true},
+		{in: "1e300", bad: true},
+		{in: "NaN", bad: true},
+		{in: "", bad: true},
+		{in: "1h 30m", bad: true},
+		{in: "abc", bad: true},
 	} {
 		got, err := parseDuration(c.in)
 		if (err != nil) != c.bad || !c.bad && got != c.want {

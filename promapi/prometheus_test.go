@@ -135,11 +135,28 @@ func comparisons(end time.Time) []url.Values {
 			form("path", "/label/monitor/values", "match[]", m), form(append([]string{"path", "/label/status/values", "match[]", m}, window...)...))
 	}
 	for _, bad := range [][]string{
-		{"/query", "query", "up", "time", "x"}, {"/query", "query", "up", "timeout", "x"}, {"/query", "query", "up", "lookback_delta", "x"}, {"/query", "query", "up", "limit", "x"},
-		{"/query_range", "query", "up", "start", "x"}, {"/query_range", "query", "up", "start", "1", "end", "x"}, {"/query_range", "query", "up", "start", "1", "end", "2", "step", "x"},
-		{"/query_range", "query", "up", "start", "1", "end", "2", "step", "-1"}, {"/query_range", "query", "up", "start", "1", "end", "20000", "step", "1"},
-		{"/series"}, {"/series", "match[]", "up", "start", "x"}, {"/labels", "end", "x"}, {"/label/0-a/values"}, {"/label/U___zz/values"}, {"/metadata", "limit", "x"},
-		{"/metadata", "limit_per_metric", "x"}, {"/rules"}, {"/rules", "type", "x"}, {"/rules", "group_limit", "x"}, {"/alerts"}, {"/targets"}, {"/query_exemplars", "query", "up", "start", "x"},
+		{"/query", "query", "up", "time", "x"},
+		{"/query", "query", "up", "timeout", "x"},
+		{"/query", "query", "up", "lookback_delta", "x"},
+		{"/query", "query", "up", "limit", "x"},
+		{"/query_range", "query", "up", "start", "x"},
+		{"/query_range", "query", "up", "start", "1", "end", "x"},
+		{"/query_range", "query", "up", "start", "1", "end", "2", "step", "x"},
+		{"/query_range", "query", "up", "start", "1", "end", "2", "step", "-1"},
+		{"/query_range", "query", "up", "start", "1", "end", "20000", "step", "1"},
+		{"/series"},
+		{"/series", "match[]", "up", "start", "x"},
+		{"/labels", "end", "x"},
+		{"/label/0-a/values"},
+		{"/label/U___zz/values"},
+		{"/metadata", "limit", "x"},
+		{"/metadata", "limit_per_metric", "x"},
+		{"/rules"},
+		{"/rules", "type", "x"},
+		{"/rules", "group_limit", "x"},
+		{"/alerts"},
+		{"/targets"},
+		{"/query_exemplars", "query", "up", "start", "x"},
 		{"/label/nothing/values", "limit", "5"},
 	} {
 		out = append(out, form(append([]string{"path"}, bad...)...))

@@ -22,6 +22,11 @@ import (
 // Queryable is all series of one organisation: those computed from its history and those written to it. No matcher
 // reaches another's, since the organisation is bound here and is no label.
 func (a *API) Queryable(org tenant.OrgID) storage.Queryable {
+	return a.queryable(context.Background(), org)
+}
+
+// queryable is Queryable with the context to log in.
+func (a *API) queryable(ctx context.Context, org tenant.OrgID) storage.Queryable {
 	return storage.QueryableFunc(func(mint, maxt int64) (storage.Querier, error) {
 		b := &budget{most: a.limits.MaxSeries}
 		q := []storage.Querier{&querier{api: a, org: org, mint: mint, maxt: maxt, budget: b}}
@@ -30,7 +35,7 @@ func (a *API) Queryable(org tenant.OrgID) storage.Queryable {
 		}
 		s, err := a.stored(org).Querier(mint, maxt)
 		if err != nil {
-			return nil, a.failed(context.Background(), readingStored, err)
+			return nil, a.failed(ctx, readingStored, err)
 		}
 		return storage.NewMergeQuerier(append(q, &counted{Querier: s, api: a, budget: b}), nil, storage.ChainedSeriesMerge), nil
 	})

@@ -23,7 +23,7 @@ func (a *API) query(ctx context.Context, r *request) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	q, err := a.engine.NewInstantQuery(ctx, a.Queryable(r.org), opts, r.form.Get("query"), at)
+	q, err := a.engine.NewInstantQuery(ctx, a.queryable(ctx, r.org), opts, r.form.Get("query"), at)
 	if err != nil {
 		return nil, badParameter("query", err)
 	}
@@ -60,7 +60,7 @@ func (a *API) queryRange(ctx context.Context, r *request) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	q, err := a.engine.NewRangeQuery(ctx, a.Queryable(r.org), opts, r.form.Get("query"), start, end, step)
+	q, err := a.engine.NewRangeQuery(ctx, a.queryable(ctx, r.org), opts, r.form.Get("query"), start, end, step)
 	if err != nil {
 		return nil, badParameter("query", err)
 	}

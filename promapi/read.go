@@ -102,7 +102,7 @@ func (a *API) selected(ctx context.Context, r *request, q *prompb.Query, sorted 
 			Start: h.StartMs, End: h.EndMs, Step: h.StepMs, Func: h.Func, Grouping: h.Grouping, By: h.By, Range: h.RangeMs,
 		}
 	}
-	querier, err := a.Queryable(r.org).Querier(q.StartTimestampMs, q.EndTimestampMs)
+	querier, err := a.queryable(ctx, r.org).Querier(q.StartTimestampMs, q.EndTimestampMs)
 	if err != nil {
 		return nil, nil, err
 	}

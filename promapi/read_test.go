@@ -22,7 +22,13 @@ import (
 	"github.com/tokiflow/tokiflow/promapi"
 )
 
-func (b *bench) read(req *prompb.ReadRequest) (*http.Response, []byte) {
+// reply is an answer's head.
+type reply struct {
+	StatusCode int
+	Header     http.Header
+}
+
+func (b *bench) read(req *prompb.ReadRequest) (reply, []byte) {
 	b.t.Helper()
 	data, err := req.Marshal()
 	if err != nil {
@@ -31,7 +37,7 @@ func (b *bench) read(req *prompb.ReadRequest) (*http.Response, []byte) {
 	return b.readBytes(snappy.Encode(nil, data))
 }
 
-func (b *bench) readBytes(body []byte) (*http.Response, []byte) {
+func (b *bench) readBytes(body []byte) (reply, []byte) {
 	b.t.Helper()
 	r, err := http.NewRequestWithContext(b.t.Context(), http.MethodPost, b.server.URL+"/prometheus/api/v1/read", bytes.NewReader(body))
 	if err != nil {
@@ -49,7 +55,7 @@ func (b *bench) readBytes(body []byte) (*http.Response, []byte) {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	return resp, got
+	return reply{resp.StatusCode, resp.Header}, got
 }
 
 func selects(from, to time.Time, name string, kinds ...prompb.ReadRequest_ResponseType) *prompb.ReadRequest {

@@ -16,7 +16,7 @@ import (
 // Query evaluates an expression at an instant, as a rule does: a scalar is a vector of one sample without labels. Errors of
 // the expression, its limits and its time are told as Prometheus tells them. The caller may keep and change what it gets.
 func (a *API) Query(ctx context.Context, org tenant.OrgID, expr string, at time.Time) (promql.Vector, error) {
-	q, err := a.engine.NewInstantQuery(ctx, a.Queryable(org), nil, expr, at)
+	q, err := a.engine.NewInstantQuery(ctx, a.queryable(ctx, org), nil, expr, at)
 	if err != nil {
 		return nil, err
 	}

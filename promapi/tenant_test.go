@@ -96,8 +96,10 @@ func TestAnotherOrganisationIsNeverSeen(t *testing.T) {
 			}
 		}
 	}
-	for _, path := range []string{"/labels", "/label/__name__/values", "/label/id/values", "/label/monitor/values", "/label/secret_label/values", "/metadata",
-		"/metadata?metric=secret_series", "/rules", "/alerts", "/targets"} {
+	for _, path := range []string{
+		"/labels", "/label/__name__/values", "/label/id/values", "/label/monitor/values", "/label/secret_label/values", "/metadata",
+		"/metadata?metric=secret_series", "/rules", "/alerts", "/targets",
+	} {
 		asked++
 		if _, got := b.get("key-1", path, nil); leaks(got) {
 			t.Errorf("%s: %s", path, got)
@@ -107,8 +109,10 @@ func TestAnotherOrganisationIsNeverSeen(t *testing.T) {
 		t.Errorf("only %d requests were made", asked)
 	}
 	// The test would see a leak: organisation 2 sees what is its own.
-	for _, path := range []string{"/query?query=secret_series", "/series?match[]=tokiflow_monitor_info", "/labels", "/label/id/values", "/label/__name__/values", "/metadata",
-		"/rules", "/alerts"} {
+	for _, path := range []string{
+		"/query?query=secret_series", "/series?match[]=tokiflow_monitor_info", "/labels", "/label/id/values", "/label/__name__/values", "/metadata",
+		"/rules", "/alerts",
+	} {
 		if _, got := b.get("key-2", path, nil); !leaks(got) && path != "/alerts" {
 			t.Errorf("organisation 2 does not see its own at %s: %s", path, got)
 		}

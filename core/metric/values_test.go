@@ -191,9 +191,14 @@ func TestLabels(t *testing.T) {
 	c.Labels = map[string]string{"team": "sre", "empty": "", "id": "x"}
 	c.Schedule = schedule.Spec{Interval: model.Duration(time.Hour)}
 	want := []series.Label{
-		{Name: "id", Value: uuid.Max.String()}, {Name: "label_id", Value: "x"}, {Name: "label_team", Value: "sre"},
-		{Name: "monitor", Value: `Backup of "a"`}, {Name: "project", Value: "default"}, {Name: "schedule", Value: c.Schedule.String()},
-		{Name: "slug", Value: "backup"}, {Name: "tags", Value: ",db,nightly,"},
+		{Name: "id", Value: uuid.Max.String()},
+		{Name: "label_id", Value: "x"},
+		{Name: "label_team", Value: "sre"},
+		{Name: "monitor", Value: `Backup of "a"`},
+		{Name: "project", Value: "default"},
+		{Name: "schedule", Value: c.Schedule.String()},
+		{Name: "slug", Value: "backup"},
+		{Name: "tags", Value: ",db,nightly,"},
 	}
 	if d := cmp.Diff(want, metric.Labels(uuid.Max, "default", &c)); d != "" {
 		t.Errorf("(-want +got)\n%s", d)

@@ -125,10 +125,10 @@ func (p Progress) Is(kind Kind, name string, labels []series.Label) bool {
 func (p Progress) State() State {
 	worst := Inactive
 	for _, a := range p.Alerts {
-		switch a.State {
-		case Firing:
+		if a.State == Firing {
 			return Firing
-		case Pending:
+		}
+		if a.State == Pending {
 			worst = Pending
 		}
 	}

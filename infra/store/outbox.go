@@ -119,7 +119,7 @@ func (s *Store) ListenOutbox(ctx context.Context, wake func()) error {
 		return wrap("listen for alerts", err)
 	}
 	conn := pooled.Hijack() // it listens, so it never goes back
-	defer closeConn(conn) //nolint:contextcheck // ctx may have ended: that is why it is closed
+	defer closeConn(conn)   //nolint:contextcheck // ctx may have ended: that is why it is closed
 	if _, err := conn.Exec(ctx, "listen "+outboxChannel); err != nil {
 		return wrap("listen for alerts", err)
 	}

@@ -30,7 +30,7 @@ func (s *Store) WatchTargets(ctx context.Context, apply func(tenant.PingTargets)
 		return wrap("watch targets", err)
 	}
 	conn := pooled.Hijack() // it listens, so it never goes back
-	defer closeConn(conn) //nolint:contextcheck // ctx may have ended: that is why it is closed
+	defer closeConn(conn)   //nolint:contextcheck // ctx may have ended: that is why it is closed
 	if _, err := conn.Exec(ctx, "listen "+targetsChannel); err != nil {
 		return wrap("watch targets", err)
 	}

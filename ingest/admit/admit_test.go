@@ -120,9 +120,16 @@ func TestTake(t *testing.T) {
 		n     int
 		wait  time.Duration
 	}{
-		{0, 150, 0}, {0, 50, 0}, {0, 1, 10 * time.Millisecond}, {0, 100, time.Second},
-		{time.Second, 100, 0}, {0, 1, 10 * time.Millisecond},
-		{time.Minute, 1000, 0}, {0, 1, 8*time.Second + 10*time.Millisecond}, {9 * time.Second, 100, 0}, {0, 0, 0},
+		{0, 150, 0},
+		{0, 50, 0},
+		{0, 1, 10 * time.Millisecond},
+		{0, 100, time.Second},
+		{time.Second, 100, 0},
+		{0, 1, 10 * time.Millisecond},
+		{time.Minute, 1000, 0},
+		{0, 1, 8*time.Second + 10*time.Millisecond},
+		{9 * time.Second, 100, 0},
+		{0, 0, 0},
 	} {
 		now = now.Add(step.after)
 		if got := l.Take(org(1), step.n); got != step.wait {
@@ -153,9 +160,13 @@ func TestActive(t *testing.T) {
 		names string
 		want  string
 	}{
-		{0, "ab", ""}, {0, "abcde", "de"}, {30 * time.Minute, "ca", ""}, {0, "e", "e"},
+		{0, "ab", ""},
+		{0, "abcde", "de"},
+		{30 * time.Minute, "ca", ""},
+		{0, "e", "e"},
 		{30*time.Minute + time.Second, "e", ""}, // b is an hour old
-		{0, "bd", "bd"}, {2 * time.Hour, "bde", ""},
+		{0, "bd", "bd"},
+		{2 * time.Hour, "bde", ""},
 	} {
 		now = now.Add(step.after)
 		if got := send(org(1), strings.Split(step.names, "")...); got != step.want {

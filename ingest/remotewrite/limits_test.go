@@ -151,7 +151,9 @@ func TestMetadata(t *testing.T) {
 	h := newHarness(t, nil)
 	h.v1(&prompb.WriteRequest{Metadata: []prompb.MetricMetadata{
 		{Type: prompb.MetricMetadata_COUNTER, MetricFamilyName: "a_total", Help: "All \x00of it\xff", Unit: "seconds"},
-		{Type: prompb.MetricMetadata_STATESET, MetricFamilyName: "b"}, {MetricFamilyName: ""}, {Type: 99, MetricFamilyName: "c"},
+		{Type: prompb.MetricMetadata_STATESET, MetricFamilyName: "b"},
+		{MetricFamilyName: ""},
+		{Type: 99, MetricFamilyName: "c"},
 	}})
 	table := writev2.NewSymbolTable()
 	meta := func(kind writev2.Metadata_MetricType, help string, name ...string) writev2.TimeSeries {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math"
 	"net/http"
 	"testing"
 	"time"
@@ -17,8 +18,6 @@ import (
 	"github.com/prometheus/prometheus/prompb"
 
 	"github.com/tokiflow/tokiflow/test/services"
-
-	"math"
 )
 
 // scraper does what Prometheus does at a scrape, at instants of the past: it reads what the exporter says, and writes it into a

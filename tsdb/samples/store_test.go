@@ -26,12 +26,15 @@ import (
 func is(name, value string) *labels.Matcher {
 	return labels.MustNewMatcher(labels.MatchEqual, name, value)
 }
+
 func not(name, value string) *labels.Matcher {
 	return labels.MustNewMatcher(labels.MatchNotEqual, name, value)
 }
+
 func like(name, value string) *labels.Matcher {
 	return labels.MustNewMatcher(labels.MatchRegexp, name, value)
 }
+
 func unlike(name, value string) *labels.Matcher {
 	return labels.MustNewMatcher(labels.MatchNotRegexp, name, value)
 }
