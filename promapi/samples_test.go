@@ -24,10 +24,11 @@ func gathered(t *testing.T, b *bench, from, to time.Time) map[string][]point {
 			if !slices.IsSortedFunc(s.Labels, func(a, b series.Label) int { return strings.Compare(a.Name, b.Name) }) {
 				t.Errorf("labels are not sorted: %v", s.Labels)
 			}
-			key := ""
+			var text strings.Builder
 			for _, l := range s.Labels {
-				key += l.Name + "=" + l.Value + ";"
+				text.WriteString(l.Name + "=" + l.Value + ";")
 			}
+			key := text.String()
 			for _, f := range s.Floats {
 				out[key] = append(out[key], pointOf(f.At, f.Value))
 			}

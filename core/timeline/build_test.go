@@ -2,6 +2,7 @@ package timeline_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -102,17 +103,17 @@ func TestLabels(t *testing.T) {
 		{"12:40:00", "12:50:00", "", 0},
 	} {
 		tl := timeline.Build(rows, timeline.Query{From: at(c.from), To: at(c.to), Families: []string{metric.InfoName}})
-		got := ""
+		var b strings.Builder
 		for _, s := range tl.Labels {
-			got += s.From.Format("15:04:05")
+			b.WriteString(s.From.Format("15:04:05"))
 			for _, l := range s.Labels {
 				if l.Name == "monitor" || l.Name == "project" {
-					got += " " + l.Value
+					b.WriteString(" " + l.Value)
 				}
 			}
-			got += "\n"
+			b.WriteString("\n")
 		}
-		if got != c.want || len(tl.Points) != c.points {
+		if got := b.String(); got != c.want || len(tl.Points) != c.points {
 			t.Errorf("%s to %s: %d points, %q; want %d, %q", c.from, c.to, len(tl.Points), got, c.points, c.want)
 		}
 	}

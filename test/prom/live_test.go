@@ -71,9 +71,10 @@ func TestPrometheusFindsAndScrapesTokiflow(t *testing.T) {
 	id := tokiflow.monitor("backup", "/start", "", "/start", "/1", "/log")
 	gone := tokiflow.monitor("gone", "")
 	protocols := []string{"PrometheusProto", "OpenMetricsText1.0.0", "OpenMetricsText0.0.1", "PrometheusText1.0.0", "PrometheusText0.0.4"}
-	config := "global: {scrape_interval: 1s}\nscrape_configs:\n"
+	var config strings.Builder
+	config.WriteString("global: {scrape_interval: 1s}\nscrape_configs:\n")
 	for _, protocol := range protocols {
-		config += fmt.Sprintf(`
+		fmt.Fprintf(&config, `
   - job_name: %[1]s
     scrape_protocols: [%[1]s]
     scrape_native_histograms: true
@@ -83,7 +84,7 @@ func TestPrometheusFindsAndScrapesTokiflow(t *testing.T) {
       - {url: "%[3]s/sd/prometheus", refresh_interval: 1s, authorization: {credentials: %[2]s}}
 `, protocol, testKey, tokiflow.base)
 	}
-	p := services.Prometheus(t, config)
+	p := services.Prometheus(t, config.String())
 	eventually(t, 90*time.Second, "all targets up, each with the monitors", func() bool {
 		up, _ := targets(t, p)
 		return up == len(protocols) && count(t, p, "count by (job) (tokiflow_monitor_up == 1 or tokiflow_monitor_up == 0) == 3") == len(protocols)
@@ -111,7 +112,7 @@ func TestPrometheusFindsAndScrapesTokiflow(t *testing.T) {
 			t.Errorf("by %s come %d series of a monitor, want %d", protocol, n, want)
 		}
 	}
-	noKey := services.Prometheus(t, strings.ReplaceAll(config, testKey, "wrong"))
+	noKey := services.Prometheus(t, strings.ReplaceAll(config.String(), testKey, "wrong"))
 	failures := regexp.MustCompile(`prometheus_sd_http_failures_total(\{[^}]*\})? [1-9]`)
 	eventually(t, time.Minute, "a Prometheus with a wrong key is refused", func() bool {
 		res, err := http.Get(noKey.URL() + "/metrics") //nolint:noctx // a test

@@ -58,27 +58,28 @@ func (q query) run(t testing.TB, store *samples.Store, org tenant.OrgID) ([]stri
 	var it chunkenc.Iterator
 	for set.Next() {
 		s := set.At()
-		line := s.Labels().String()
+		var line strings.Builder
+		line.WriteString(s.Labels().String())
 		it = s.Iterator(it)
 		for kind := it.Next(); kind != chunkenc.ValNone; kind = it.Next() {
-			line += fmt.Sprintf(" %v=", (float64(it.AtT())-base())/1000)
+			fmt.Fprintf(&line, " %v=", (float64(it.AtT())-base())/1000)
 			switch kind {
 			case chunkenc.ValFloat:
 				_, v := it.At()
 				if math.Float64bits(v) == stale {
-					line += "stale"
+					line.WriteString("stale")
 				} else {
-					line += fmt.Sprint(v)
+					fmt.Fprint(&line, v)
 				}
 			default:
 				_, h := it.AtFloatHistogram(nil)
-				line += h.String()
+				line.WriteString(h.String())
 			}
 		}
 		if it.Err() != nil {
 			t.Fatal(it.Err())
 		}
-		lines = append(lines, line)
+		lines = append(lines, line.String())
 	}
 	return lines, set.Err()
 }
