@@ -10,7 +10,7 @@ import (
 // Bounds of one native histogram.
 const (
 	maxBuckets       = 10_000
-	maxHistogramSize = 256 << 10 // bytes
+	maxHistogramSize = 64 << 10 // bytes; one of 160 buckets has some 500
 )
 
 // Histogram brings a message Histogram, of either version, into the form in which it is stored: a message prometheus.Histogram

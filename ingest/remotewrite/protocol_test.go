@@ -95,7 +95,7 @@ func TestBadHistograms(t *testing.T) {
 			h.PositiveSpans = []prompb.BucketSpan{{Offset: math.MaxInt32, Length: math.MaxUint32}, {Offset: math.MaxInt32, Length: math.MaxUint32}}
 		}), "histogram: "},
 		"too many buckets": {change(func(h *prompb.Histogram) { h.PositiveDeltas = make([]int64, maxBuckets+1) }), "more than 10000 buckets"},
-		"too many bytes":   {change(func(h *prompb.Histogram) { h.CustomValues = make([]float64, maxHistogramSize/8) }), "262144 are allowed"},
+		"too many bytes":   {change(func(h *prompb.Histogram) { h.CustomValues = make([]float64, maxHistogramSize/8) }), "65536 are allowed"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			good := histogramAt(now().Add(time.Second))

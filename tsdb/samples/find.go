@@ -156,13 +156,16 @@ func (s *Store) names(ctx context.Context, org tenant.OrgID, mint, maxt int64, m
 }
 
 func (s *Store) strings(ctx context.Context, sql string, args []any) ([]string, error) {
-	rows, err := s.pool.Query(ctx, sql, args...)
+	rows, err := s.pool.Query(ctx, fmt.Sprintf("%s limit %d", sql, s.options.MaxLabels+1), args...)
 	if err != nil {
 		return nil, fmt.Errorf("find labels: %w", err)
 	}
 	list, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {
 		return nil, fmt.Errorf("find labels: %w", err)
+	}
+	if len(list) > s.options.MaxLabels {
+		return nil, fmt.Errorf("%w: there are more than %d names or values; narrow it by matchers", ErrLimit, s.options.MaxLabels)
 	}
 	slices.Sort(list) // by bytes, which is not the order of every database
 	return list, nil

@@ -19,12 +19,16 @@ var ErrLimit = errors.New("the query asks for too much at once")
 // Options bound what a query may bring into memory. 0 is the default.
 type Options struct {
 	MaxSeries  int // of one selector; default 100,000
+	MaxLabels  int // names or values of one look-up; default 100,000
 	MaxSamples int // of all selectors; default 50 million: as many as a Prometheus loads for a query; a float takes 16 bytes
 }
 
 func (o Options) withDefaults() Options {
 	if o.MaxSeries == 0 {
 		o.MaxSeries = 100_000
+	}
+	if o.MaxLabels == 0 {
+		o.MaxLabels = 100_000
 	}
 	if o.MaxSamples == 0 {
 		o.MaxSamples = 50_000_000

@@ -213,6 +213,16 @@ func TestLabels(t *testing.T) {
 	f(all, 0, 0, "__name__", nil, "down", "up")
 	f(all, 0, 0, "__name__", m(not("host", "a")), "up")
 	f(0, 0, 0, "__name__", nil, "up")
+
+	for most, want := range map[int]bool{4: false, 3: true} {
+		q, err := samples.NewStore(pool, samples.Options{MaxLabels: most}).Queryable(org(1)).Querier(int64(step(0)), int64(step(1)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := q.LabelValues(t.Context(), "host", nil); errors.Is(err, samples.ErrLimit) != want {
+			t.Errorf("four values, %d allowed: %v", most, err)
+		}
+	}
 	f(all, -2*day, 0, "__name__", nil, "down")
 	f(all, 0, 0, "secret", nil)
 	f(all, 0, 0, "zone\x00", nil)

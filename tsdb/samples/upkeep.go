@@ -29,7 +29,7 @@ const unasked = 48 * time.Hour
 const (
 	upkeepEvery = 10 * time.Minute
 	packLag     = time.Hour // behind now; samples later than that are packed apart
-	packSeries  = 100       // in one transaction
+	packSeries  = 32        // in one transaction: as many as fit into memory though all samples were big histograms
 	deleteBatch = 10_000    // rows in one transaction
 )
 
