@@ -60,7 +60,7 @@ type Options struct {
 func (o Options) validate() error {
 	var errs []error
 	if o.States == nil || o.Keys == nil {
-		errs = append(errs, errors.New("set States and Keys"))
+		errs = append(errs, errors.New("the options States and Keys must be set"))
 	}
 	if o.MaxSeries < 0 {
 		errs = append(errs, fmt.Errorf("the limit of series is %d: give a positive number, or 0 for none", o.MaxSeries))
