@@ -29,6 +29,16 @@ type Project struct {
 	CreatedAt time.Time
 }
 
+// APIKey is an API key as it can be read back: never the key itself.
+type APIKey struct {
+	ID        uuid.UUID
+	Name      string
+	Prefix    string // the key's first characters, to tell it from others
+	Scopes    []tenant.Scope
+	CreatedAt time.Time
+	RevokedAt *time.Time // nil: living
+}
+
 // Monitor is a monitor's configuration with how it stands.
 type Monitor struct {
 	ID      uuid.UUID

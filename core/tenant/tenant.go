@@ -25,6 +25,13 @@ const (
 	ScopeSamples Scope = "samples" // remote write, and the Pushgateway's API
 )
 
+// Scopes lists the scopes that there are.
+func Scopes() []Scope { return []Scope{ScopeRead, ScopeWrite, ScopePing, ScopeMetrics, ScopeSamples} }
+
+// GivenKeyName is the name of the API key that the environment gives. No other key may have it: it is revoked by its name when
+// another is given.
+const GivenKeyName = "BOOTSTRAP_API_KEY"
+
 // Identity is who a request acts for, as proved by its API key.
 type Identity struct {
 	Org    OrgID

@@ -3,8 +3,6 @@ package store
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
-	"encoding/base32"
 	"errors"
 	"fmt"
 	"strings"
@@ -25,7 +23,7 @@ const minGivenKey = 8
 // Names of the keys that Bootstrap makes.
 const (
 	firstKeyName = "first key"
-	givenKeyName = "BOOTSTRAP_API_KEY"
+	givenKeyName = tenant.GivenKeyName
 )
 
 // Bootstrapped is what a fresh installation begins with.
@@ -120,9 +118,10 @@ func ensureKey(ctx context.Context, q *db.Queries, org tenant.OrgID) (string, er
 	if err != nil {
 		return "", err
 	}
-	return key, q.InsertAPIKey(ctx, db.InsertAPIKeyParams{
-		ID: id, OrgID: org, Name: firstKeyName, Hash: hashAPIKey(key), Prefix: keyPrefix(key), Scopes: allScopes(),
+	_, err = q.InsertAPIKey(ctx, db.InsertAPIKeyParams{
+		ID: id, OrgID: org, Name: firstKeyName, Hash: hashAPIKey(key), Prefix: keyPrefix(key), Scopes: texts(tenant.Scopes()),
 	})
+	return key, err
 }
 
 func setGivenKey(ctx context.Context, q *db.Queries, org tenant.OrgID, key string) error {
@@ -131,7 +130,7 @@ func setGivenKey(ctx context.Context, q *db.Queries, org tenant.OrgID, key strin
 		return err
 	}
 	n, err := q.UpsertNamedAPIKey(ctx, db.UpsertNamedAPIKeyParams{
-		ID: id, OrgID: org, Name: givenKeyName, Hash: hashAPIKey(key), Prefix: keyPrefix(key), Scopes: allScopes(),
+		ID: id, OrgID: org, Name: givenKeyName, Hash: hashAPIKey(key), Prefix: keyPrefix(key), Scopes: texts(tenant.Scopes()),
 	})
 	if err != nil {
 		return err
@@ -140,45 +139,6 @@ func setGivenKey(ctx context.Context, q *db.Queries, org tenant.OrgID, key strin
 		return fault.New(fault.Conflict, "the bootstrap API key belongs to another organisation: give a fresh one")
 	}
 	return q.RevokeOtherAPIKeys(ctx, db.RevokeOtherAPIKeysParams{OrgID: org, Name: givenKeyName, Hash: hashAPIKey(key)})
-}
-
-// newAPIKey makes a key of 256 random bits, in characters that a double click selects.
-func newAPIKey() string {
-	var b [32]byte
-	_, _ = rand.Read(b[:]) // never fails: it ends the process instead
-	return "tkf_" + strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(b[:]))
-}
-
-// hashAPIKey is what is kept of a key. A plain SHA-256 is enough, because there are 256 bits to guess and not a
-// person's password: neither salt nor stretching would add anything. Looking the hash up in an index needs no
-// constant-time comparison either: what its timing could leak is the hash's first bits, which say nothing of a key
-// that has them and cannot be steered without inverting SHA-256.
-func hashAPIKey(key string) []byte {
-	h := sha256.Sum256([]byte(key))
-	return h[:]
-}
-
-// keyPrefix is the beginning of a key that is shown to tell keys apart: 40 of its 256 bits at most.
-func keyPrefix(key string) string { return key[:min(len(key), len("tkf_")+8)] }
-
-func allScopes() []string {
-	return []string{string(tenant.ScopeRead), string(tenant.ScopeWrite), string(tenant.ScopePing), string(tenant.ScopeMetrics), string(tenant.ScopeSamples)}
-}
-
-// Authenticate finds who a key stands for. An unknown or revoked key is ErrUnauthenticated.
-func (s *Store) Authenticate(ctx context.Context, key string) (tenant.Identity, error) {
-	row, err := s.q.APIKeyByHash(ctx, hashAPIKey(key))
-	if errors.Is(err, pgx.ErrNoRows) {
-		return tenant.Identity{}, ErrUnauthenticated
-	}
-	if err != nil {
-		return tenant.Identity{}, wrap("authenticate", err)
-	}
-	id := tenant.Identity{Org: row.OrgID, Key: row.ID, Scopes: make([]tenant.Scope, len(row.Scopes))}
-	for i, sc := range row.Scopes {
-		id.Scopes[i] = tenant.Scope(sc)
-	}
-	return id, nil
 }
 
 // Organisation reads an organisation with its projects.

@@ -16,6 +16,7 @@ func systemQueries() map[string]string {
 		"OldestOrganisation":     "the first start",
 		"InsertOrganisation":     "the first start",
 		"Organisation":           "the table of organisations itself, by id",
+		"LockAPIKeys":            "a lock, of the table of organisations itself, by id",
 		"APIKeyByHash":           "this is what finds the organisation",
 		"AllProjectKeys":         "ingest serves all organisations; each row carries its own",
 		"AllTargets":             "ingest serves all organisations; each row carries its own",

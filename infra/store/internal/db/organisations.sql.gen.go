@@ -9,27 +9,8 @@ import (
 	"context"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/tokiflow/tokiflow/core/tenant"
 )
-
-const aPIKeyByHash = `-- name: APIKeyByHash :one
-select id, org_id, scopes from api_keys where hash = $1 and revoked_at is null
-`
-
-type APIKeyByHashRow struct {
-	ID     uuid.UUID
-	OrgID  tenant.OrgID
-	Scopes []string
-}
-
-// @sqlc-vet-disable tenant
-func (q *Queries) APIKeyByHash(ctx context.Context, hash []byte) (APIKeyByHashRow, error) {
-	row := q.db.QueryRow(ctx, aPIKeyByHash, hash)
-	var i APIKeyByHashRow
-	err := row.Scan(&i.ID, &i.OrgID, &i.Scopes)
-	return i, err
-}
 
 const bootstrapLock = `-- name: BootstrapLock :exec
 select pg_advisory_xact_lock(hashtextextended('tokiflow/bootstrap', 0))
@@ -38,42 +19,6 @@ select pg_advisory_xact_lock(hashtextextended('tokiflow/bootstrap', 0))
 // @sqlc-vet-disable tenant
 func (q *Queries) BootstrapLock(ctx context.Context) error {
 	_, err := q.db.Exec(ctx, bootstrapLock)
-	return err
-}
-
-const countAPIKeys = `-- name: CountAPIKeys :one
-select count(*) from api_keys where org_id = $1 and revoked_at is null
-`
-
-func (q *Queries) CountAPIKeys(ctx context.Context, orgID tenant.OrgID) (int64, error) {
-	row := q.db.QueryRow(ctx, countAPIKeys, orgID)
-	var count int64
-	err := row.Scan(&count)
-	return count, err
-}
-
-const insertAPIKey = `-- name: InsertAPIKey :exec
-insert into api_keys (id, org_id, name, hash, prefix, scopes) values ($1, $2, $3, $4, $5, $6)
-`
-
-type InsertAPIKeyParams struct {
-	ID     uuid.UUID
-	OrgID  tenant.OrgID
-	Name   string
-	Hash   []byte
-	Prefix string
-	Scopes []string
-}
-
-func (q *Queries) InsertAPIKey(ctx context.Context, arg InsertAPIKeyParams) error {
-	_, err := q.db.Exec(ctx, insertAPIKey,
-		arg.ID,
-		arg.OrgID,
-		arg.Name,
-		arg.Hash,
-		arg.Prefix,
-		arg.Scopes,
-	)
 	return err
 }
 
@@ -180,50 +125,4 @@ func (q *Queries) Projects(ctx context.Context, orgID tenant.OrgID) ([]ProjectsR
 		return nil, err
 	}
 	return items, nil
-}
-
-const revokeOtherAPIKeys = `-- name: RevokeOtherAPIKeys :exec
-update api_keys set revoked_at = now()
-where org_id = $1 and name = $2 and hash <> $3 and revoked_at is null
-`
-
-type RevokeOtherAPIKeysParams struct {
-	OrgID tenant.OrgID
-	Name  string
-	Hash  []byte
-}
-
-func (q *Queries) RevokeOtherAPIKeys(ctx context.Context, arg RevokeOtherAPIKeysParams) error {
-	_, err := q.db.Exec(ctx, revokeOtherAPIKeys, arg.OrgID, arg.Name, arg.Hash)
-	return err
-}
-
-const upsertNamedAPIKey = `-- name: UpsertNamedAPIKey :execrows
-insert into api_keys (id, org_id, name, hash, prefix, scopes) values ($1, $2, $3, $4, $5, $6)
-on conflict (hash) do update set revoked_at = null where api_keys.org_id = excluded.org_id
-`
-
-type UpsertNamedAPIKeyParams struct {
-	ID     uuid.UUID
-	OrgID  tenant.OrgID
-	Name   string
-	Hash   []byte
-	Prefix string
-	Scopes []string
-}
-
-// The key of the environment: set again, it is valid again. A key that another organisation holds is left alone.
-func (q *Queries) UpsertNamedAPIKey(ctx context.Context, arg UpsertNamedAPIKeyParams) (int64, error) {
-	result, err := q.db.Exec(ctx, upsertNamedAPIKey,
-		arg.ID,
-		arg.OrgID,
-		arg.Name,
-		arg.Hash,
-		arg.Prefix,
-		arg.Scopes,
-	)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
 }

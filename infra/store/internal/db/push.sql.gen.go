@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-
 	"github.com/tokiflow/tokiflow/core/tenant"
 )
 
