@@ -58,6 +58,7 @@ type Incidents interface {
 type Store interface {
 	auth.Authenticator
 	Organisations
+	APIKeys
 	MonitorReader
 	MonitorWriter
 	Incidents
@@ -194,6 +195,7 @@ func (a *API) describe(adapter huma.Adapter) huma.API {
 	a.incidentOperations(h)
 	a.scheduleOperations(h)
 	a.organisationOperations(h)
+	a.apiKeyOperations(h)
 	a.ruleOperations(h)
 	a.forwardOperations(h)
 	describeBatch(h)

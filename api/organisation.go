@@ -27,7 +27,7 @@ type organisationView struct {
 	Name      string        `json:"name"`
 	CreatedAt time.Time     `json:"created_at"`
 	Projects  []projectView `json:"projects" nullable:"false"`
-	APIKey    apiKeyView    `json:"api_key"`
+	APIKey    usedKeyView   `json:"api_key"`
 }
 
 type projectView struct {
@@ -38,7 +38,7 @@ type projectView struct {
 	PingURL string    `json:"ping_url" format:"uri" doc:"Put a slash and a monitor's slug behind it."`
 }
 
-type apiKeyView struct {
+type usedKeyView struct {
 	ID     uuid.UUID      `json:"id" format:"uuid"`
 	Scopes []tenant.Scope `json:"scopes" nullable:"false"`
 }
@@ -50,7 +50,7 @@ func (a *API) getOrganisation(ctx context.Context, who tenant.Identity, _ *struc
 	}
 	v := organisationView{
 		ID: o.ID.UUID, Name: o.Name, CreatedAt: o.CreatedAt, Projects: make([]projectView, len(o.Projects)),
-		APIKey: apiKeyView{ID: who.Key, Scopes: who.Scopes},
+		APIKey: usedKeyView{ID: who.Key, Scopes: who.Scopes},
 	}
 	for i, p := range o.Projects {
 		v.Projects[i] = projectView{ID: p.ID.UUID, Name: p.Name, Slug: p.Slug, PingKey: p.PingKey, PingURL: a.baseURL + "/ping/" + p.PingKey}
