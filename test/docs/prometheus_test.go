@@ -1,6 +1,7 @@
 package docs_test
 
 import (
+	"encoding/json"
 	"io"
 	"net/http"
 	"net/url"
@@ -25,9 +26,11 @@ func prometheusOfThePage(t *testing.T, s site) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	key := filepath.Join(t.TempDir(), "tokiflow.key")
-	if err := os.WriteFile(key, []byte(apiKey), 0o600); err != nil {
-		t.Fatal(err)
+	keys := t.TempDir()
+	for file, scope := range map[string]string{"tokiflow.key": "metrics", "tokiflow-write.key": "samples"} {
+		if err := os.WriteFile(filepath.Join(keys, file), []byte(keyOf(t, s, scope)), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	var config strings.Builder
 	for _, part := range []string{"scrape_configs", "remote_write", "remote_read"} {
@@ -38,11 +41,35 @@ func prometheusOfThePage(t *testing.T, s site) string {
 		config.Write(m[1])
 	}
 	p := services.Prometheus(t, strings.NewReplacer(
-		"https://tokiflow.example.com", s.url, "/etc/prometheus/tokiflow.key", key, "scrape_interval: 15s", "scrape_interval: 1s",
+		"https://tokiflow.example.com", s.url, "/etc/prometheus", keys, "scrape_interval: 15s", "scrape_interval: 1s",
 	).Replace(config.String()), "--web.enable-remote-write-receiver")
 	await(t, p.URL(), `up{job="tokiflow"} == 1`)
 	await(t, s.url+"/prometheus", `up{job="tokiflow"} == 1`)
 	return p.URL()
+}
+
+// keyOf makes a key that has one scope alone.
+func keyOf(t *testing.T, s site, scope string) string {
+	t.Helper()
+	body := strings.NewReader(`{"name": "of the test", "scopes": ["` + scope + `"]}`)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.url+"/api/v1/api-keys", body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+apiKey)
+	req.Header.Set("Content-Type", "application/json")
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	var made struct {
+		Key string `json:"key"`
+	}
+	if err := json.NewDecoder(res.Body).Decode(&made); err != nil || made.Key == "" {
+		t.Fatalf("no key with the scope %s: status %d, %v", scope, res.StatusCode, err)
+	}
+	return made.Key
 }
 
 // await asks until there is an answer that is not empty.
