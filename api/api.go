@@ -58,7 +58,7 @@ type Incidents interface {
 type Store interface {
 	auth.Authenticator
 	Organisations
-	APIKeys
+	Keys
 	MonitorReader
 	MonitorWriter
 	Incidents

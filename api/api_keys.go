@@ -15,8 +15,8 @@ import (
 	"github.com/tokiflow/tokiflow/core/tenant"
 )
 
-// APIKeys makes, lists and revokes API keys. by is the key of the request: what it may do is looked up anew.
-type APIKeys interface {
+// Keys makes, lists and revokes API keys. by is the key of the request: what it may do is looked up anew.
+type Keys interface {
 	CreateAPIKey(ctx context.Context, org tenant.OrgID, by uuid.UUID, name string, scopes []tenant.Scope) (k inventory.APIKey, clearKey string, err error)
 	APIKeys(ctx context.Context, org tenant.OrgID, after uuid.UUID, limit int) ([]inventory.APIKey, error)
 	RevokeAPIKey(ctx context.Context, org tenant.OrgID, id, by uuid.UUID) error
