@@ -22,44 +22,56 @@ import (
 	"github.com/tokiflow/tokiflow/alerting/webhook"
 	"github.com/tokiflow/tokiflow/core/alert"
 	"github.com/tokiflow/tokiflow/core/incident"
+	"github.com/tokiflow/tokiflow/core/rule"
 )
 
 // manual returns the only block of code in this language of docs/webhooks.md.
 func manual(t *testing.T, language string) string {
 	t.Helper()
+	return blocks(t, language, 1)[0]
+}
+
+// blocks returns the n blocks of code in this language of docs/webhooks.md.
+func blocks(t *testing.T, language string, n int) []string {
+	t.Helper()
 	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "webhooks.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	blocks := regexp.MustCompile("(?ms)^```"+language+"\n(.*?)^```$").FindAllSubmatch(text, -1)
-	if len(blocks) != 1 {
-		t.Fatalf("%d blocks of %s in the manual, want 1", len(blocks), language)
+	found := regexp.MustCompile("(?ms)^```"+language+"\n(.*?)^```$").FindAllSubmatch(text, -1)
+	if len(found) != n {
+		t.Fatalf("%d blocks of %s in the manual, want %d", len(found), language, n)
 	}
-	return string(blocks[0][1])
+	var out []string
+	for _, b := range found {
+		out = append(out, string(b[1]))
+	}
+	return out
 }
 
-// The message of the manual has the fields that are sent, no more and no less.
-func TestTheMessageOfTheManual(t *testing.T) {
-	block := manual(t, "json")
-	decoder := json.NewDecoder(strings.NewReader(block))
-	decoder.DisallowUnknownFields()
-	var message alert.Message
-	if err := decoder.Decode(&message); err != nil {
-		t.Fatal(err)
-	}
-	again, err := json.Marshal(message)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var want, got any
-	if err := json.Unmarshal([]byte(block), &want); err != nil {
-		t.Fatal(err)
-	}
-	if err := json.Unmarshal(again, &got); err != nil {
-		t.Fatal(err)
-	}
-	if !reflect.DeepEqual(want, got) {
-		t.Errorf("the manual says\n%v\nand sent is\n%v", want, got)
+// The messages of the manual have the fields that are sent, no more and no less.
+func TestTheMessagesOfTheManual(t *testing.T) {
+	for i, message := range []any{new(alert.Message), new(rule.Message)} {
+		block := blocks(t, "json", 2)[i]
+		decoder := json.NewDecoder(strings.NewReader(block))
+		decoder.DisallowUnknownFields()
+		if err := decoder.Decode(message); err != nil {
+			t.Fatal(err)
+		}
+		again, err := json.Marshal(message)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var want, got any
+		if err := json.Unmarshal([]byte(block), &want); err != nil {
+			t.Fatal(err)
+		}
+		if err := json.Unmarshal(again, &got); err != nil {
+			t.Fatal(err)
+		}
+		if !reflect.DeepEqual(want, got) {
+			t.Errorf("the manual says\n%v\nand sent is\n%v", want, got)
+		}
 	}
 	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "webhooks.md"))
 	if err != nil {
