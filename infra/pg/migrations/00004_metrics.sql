@@ -8,6 +8,8 @@
 alter table monitor_states add column written_in bigint not null default pg_current_xact_id()::text::bigint;
 create index monitor_states_org on monitor_states (org_id);
 alter table gaps add column written_in bigint not null default pg_current_xact_id()::text::bigint;
+-- Of each monitor those gaps are asked for that have ended since its status began.
+create index gaps_ended on gaps (ended_at);
 
 -- How many standard deviations the duration lay from the mean, 0 where there was no mean yet to hold it against. Null where it was
 -- not held against any: the run has no duration or did not succeed. So a monitor's score at an instant is that of its last run that has one.
@@ -93,4 +95,5 @@ drop table monitor_versions;
 alter table runs drop column z_score;
 drop index monitor_states_org;
 alter table monitor_states drop column written_in;
+drop index gaps_ended;
 alter table gaps drop column written_in;
