@@ -7,8 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/tokiflow/tokiflow/core/rule"
-	"github.com/tokiflow/tokiflow/core/series"
 	"github.com/tokiflow/tokiflow/core/tenant"
 	"github.com/tokiflow/tokiflow/forward"
 	"github.com/tokiflow/tokiflow/infra/safehttp"
@@ -24,7 +22,7 @@ import (
 func (a *App) makePromAPI() (*promapi.API, error) {
 	stored := samples.NewStore(a.pool, samples.Options{MaxSeries: a.o.Series.QueryMaxSeries, MaxSamples: a.o.Series.QueryMaxSamples})
 	return promapi.New(promapi.Options{
-		Timelines: tsdb.NewReader(a.pool), Stored: stored.Queryable, Limited: beyondLimit, Metadata: stored, Rules: ruleGroups{a.store}, Keys: a.keys,
+		Timelines: tsdb.NewReader(a.pool), Stored: stored.Queryable, Limited: beyondLimit, Metadata: stored, Rules: a.store, Keys: a.keys,
 		Horizon:   func(ctx context.Context, _ tenant.OrgID) (time.Time, error) { return a.horizon.at(ctx) },
 		Retention: a.o.Retention.History, Version: a.o.Version, Logger: a.log, Registerer: a.registry,
 		Limits: promapi.Limits{
@@ -103,53 +101,4 @@ func (h *horizon) at(ctx context.Context) (time.Time, error) {
 	}
 	h.known, h.asked = t, time.Now()
 	return t, nil
-}
-
-// ruleGroups shows the store's rules as the Prometheus API does.
-type ruleGroups struct{ store *store.Store }
-
-// RuleGroups are the organisation's groups with what became of them.
-func (g ruleGroups) RuleGroups(ctx context.Context, org tenant.OrgID) ([]promapi.RuleGroup, error) {
-	list, err := g.store.RuleGroups(ctx, org)
-	if err != nil {
-		return nil, err
-	}
-	out := make([]promapi.RuleGroup, len(list))
-	for i, s := range list {
-		out[i] = promapi.RuleGroup{
-			Name: s.Name, File: "tokiflow", Interval: s.Every(), Limit: s.Limit, EvaluationTime: s.Took, LastEvaluation: s.Evaluated,
-			Rules: make([]promapi.Rule, len(s.Rules)),
-		}
-		for j, r := range s.Rules {
-			out[i].Rules[j] = shownRule(s.Group, r)
-		}
-	}
-	return out, nil
-}
-
-func shownRule(g rule.Group, r rule.Standing) promapi.Rule {
-	p := r.Progress
-	shown := promapi.Rule{
-		Alerting: r.Kind() == rule.Alerting, Name: r.Name(), Query: r.Expr, Labels: labelMap(g.LabelsOf(r.Definition)), Health: string(p.Health),
-		LastError: p.LastError, EvaluationTime: p.Took, LastEvaluation: p.Evaluated, State: string(p.State()), Duration: r.For,
-		KeepFiringFor: r.KeepFiringFor, Annotations: r.Annotations,
-	}
-	for _, x := range p.Alerts {
-		if !x.Active() {
-			continue // resolved; shown no more
-		}
-		shown.Alerts = append(shown.Alerts, promapi.Alert{
-			Labels: labelMap(x.Labels), Annotations: labelMap(x.Annotations), State: string(x.State), ActiveAt: x.ActiveAt,
-			KeepFiringSince: x.KeepSince, Value: float64(x.Value),
-		})
-	}
-	return shown
-}
-
-func labelMap(l []series.Label) map[string]string {
-	m := make(map[string]string, len(l))
-	for _, x := range l {
-		m[x.Name] = x.Value
-	}
-	return m
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/prometheus/promql/parser"
 	"github.com/prometheus/prometheus/storage"
 
+	"github.com/tokiflow/tokiflow/core/rule"
 	"github.com/tokiflow/tokiflow/core/series"
 	"github.com/tokiflow/tokiflow/core/tenant"
 	"github.com/tokiflow/tokiflow/core/timeline"
@@ -39,7 +40,7 @@ type Metadata interface {
 
 // Rules knows an organisation's rules and their alerts, in the order in which they are shown.
 type Rules interface {
-	RuleGroups(ctx context.Context, org tenant.OrgID) ([]RuleGroup, error)
+	RuleGroups(ctx context.Context, org tenant.OrgID) ([]rule.Status, error)
 }
 
 // Limits keep one query from starving the others. Zero values are the defaults.

@@ -13,47 +13,13 @@ import (
 	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/tokiflow/tokiflow/core/rule"
+	"github.com/tokiflow/tokiflow/core/series"
 )
 
-// RuleGroup is a group of rules and how its last evaluation went.
-type RuleGroup struct {
-	Name           string
-	File           string // where the group comes from; a group's name is unique in it
-	Interval       time.Duration
-	Limit          int // of alerts or series; 0: none
-	Rules          []Rule
-	EvaluationTime time.Duration
-	LastEvaluation time.Time
-}
-
-// Rule is an alerting or a recording rule.
-type Rule struct {
-	Alerting       bool
-	Name           string // of the alert, or of the series
-	Query          string
-	Labels         map[string]string
-	Health         string // ok, err, unknown
-	LastError      string
-	EvaluationTime time.Duration
-	LastEvaluation time.Time
-
-	// Of alerting rules.
-	State         string // inactive, pending, firing
-	Duration      time.Duration
-	KeepFiringFor time.Duration
-	Annotations   map[string]string
-	Alerts        []Alert
-}
-
-// Alert is one alert of a rule, pending or firing.
-type Alert struct {
-	Labels          map[string]string
-	Annotations     map[string]string
-	State           string
-	ActiveAt        time.Time
-	KeepFiringSince time.Time // zero: its condition holds
-	Value           float64
-}
+// ruleFile is what stands for the file that a group comes from: there are none, and a group's name is unique.
+const ruleFile = "tokiflow"
 
 type alertJSON struct {
 	Labels          map[string]string `json:"labels"`
@@ -126,7 +92,7 @@ func (a *API) ruleGroups(ctx context.Context, r *request) (*answer, error) {
 		return nil, err
 	}
 	if f.token != "" {
-		from := slices.IndexFunc(all, func(g RuleGroup) bool { return g.token() == f.token })
+		from := slices.IndexFunc(all, func(g rule.Status) bool { return tokenOf(g.Name) == f.token })
 		if from < 0 {
 			return nil, badParameter("group_next_token", fmt.Errorf("invalid group_next_token '%v'. were rule groups changed?", f.token))
 		}
@@ -139,7 +105,7 @@ func (a *API) ruleGroups(ctx context.Context, r *request) (*answer, error) {
 			continue
 		}
 		if f.limit > 0 && len(out.Groups) == f.limit {
-			out.Next = all[i].token()
+			out.Next = tokenOf(all[i].Name)
 			break
 		}
 		out.Groups = append(out.Groups, g)
@@ -165,7 +131,7 @@ func (a *API) alerts(ctx context.Context, r *request) (*answer, error) {
 	}}, nil
 }
 
-func (a *API) allGroups(ctx context.Context, r *request) ([]RuleGroup, error) {
+func (a *API) allGroups(ctx context.Context, r *request) ([]rule.Status, error) {
 	if a.rules == nil {
 		return nil, nil
 	}
@@ -206,45 +172,47 @@ func (a *API) ruleFilterOf(form url.Values) (f ruleFilter, err error) {
 }
 
 // group is what the filter leaves of a group; ok is false where that is no rule.
-func (f *ruleFilter) group(g *RuleGroup) (out groupJSON, ok bool) {
-	if !among(f.groups, g.Name) || !among(f.files, g.File) {
+func (f *ruleFilter) group(g *rule.Status) (out groupJSON, ok bool) {
+	if !among(f.groups, g.Name) || !among(f.files, ruleFile) {
 		return out, false
 	}
 	out = groupJSON{
-		Name: g.Name, File: g.File, Interval: g.Interval.Seconds(), Limit: g.Limit,
-		EvaluationTime: g.EvaluationTime.Seconds(), LastEvaluation: g.LastEvaluation,
+		Name: g.Name, File: ruleFile, Interval: g.Every().Seconds(), Limit: g.Limit,
+		EvaluationTime: g.Took.Seconds(), LastEvaluation: g.Evaluated,
 	}
 	for i := range g.Rules {
-		if r := &g.Rules[i]; among(f.names, r.Name) && f.takes(r) {
-			out.Rules = append(out.Rules, f.rule(r))
+		r := &g.Rules[i]
+		if own := labelMap(g.LabelsOf(r.Definition)); among(f.names, r.Name()) && f.takes(r, own) {
+			out.Rules = append(out.Rules, f.rule(r, own))
 		}
 	}
 	return out, len(out.Rules) > 0
 }
 
-func (f *ruleFilter) takes(r *Rule) bool {
-	if f.kind == "alert" && !r.Alerting || f.kind == "record" && r.Alerting {
+func (f *ruleFilter) takes(r *rule.Standing, own map[string]string) bool {
+	if f.kind == "alert" && r.Kind() != rule.Alerting || f.kind == "record" && r.Kind() != rule.Recording {
 		return false
 	}
 	if len(f.matchers) == 0 {
 		return true
 	}
 	return slices.ContainsFunc(f.matchers, func(set []*labels.Matcher) bool {
-		return !slices.ContainsFunc(set, func(m *labels.Matcher) bool { return !m.Matches(r.Labels[m.Name]) })
+		return !slices.ContainsFunc(set, func(m *labels.Matcher) bool { return !m.Matches(own[m.Name]) })
 	})
 }
 
-func (f *ruleFilter) rule(r *Rule) any {
-	if !r.Alerting {
+func (f *ruleFilter) rule(r *rule.Standing, own map[string]string) any {
+	p := &r.Progress
+	if r.Kind() == rule.Recording {
 		return recordingJSON{
-			Name: r.Name, Query: r.Query, Labels: orEmpty(r.Labels), Health: r.Health, LastError: r.LastError,
-			EvaluationTime: r.EvaluationTime.Seconds(), LastEvaluation: r.LastEvaluation, Type: "recording",
+			Name: r.Name(), Query: r.Expr, Labels: own, Health: string(p.Health), LastError: p.LastError,
+			EvaluationTime: p.Took.Seconds(), LastEvaluation: p.Evaluated, Type: string(rule.Recording),
 		}
 	}
 	out := alertingJSON{
-		State: r.State, Name: r.Name, Query: r.Query, Duration: r.Duration.Seconds(), KeepFiringFor: r.KeepFiringFor.Seconds(),
-		Labels: orEmpty(r.Labels), Annotations: orEmpty(r.Annotations), Health: r.Health, LastError: r.LastError,
-		EvaluationTime: r.EvaluationTime.Seconds(), LastEvaluation: r.LastEvaluation, Type: "alerting",
+		State: string(p.State()), Name: r.Name(), Query: r.Expr, Duration: r.For.Seconds(), KeepFiringFor: r.KeepFiringFor.Seconds(),
+		Labels: own, Annotations: orEmpty(r.Annotations), Health: string(p.Health), LastError: p.LastError,
+		EvaluationTime: p.Took.Seconds(), LastEvaluation: p.Evaluated, Type: string(rule.Alerting),
 	}
 	if !f.noAlerts {
 		out.Alerts = alertsOf(r)
@@ -252,24 +220,37 @@ func (f *ruleFilter) rule(r *Rule) any {
 	return out
 }
 
-func alertsOf(r *Rule) []alertJSON {
-	out := make([]alertJSON, len(r.Alerts))
-	for i := range r.Alerts {
-		a := &r.Alerts[i]
-		out[i] = alertJSON{
-			Labels: orEmpty(a.Labels), Annotations: orEmpty(a.Annotations), State: a.State, ActiveAt: &a.ActiveAt,
-			Value: strconv.FormatFloat(a.Value, 'e', -1, 64),
+// alertsOf are the rule's alerts but for those that are resolved.
+func alertsOf(r *rule.Standing) []alertJSON {
+	out := []alertJSON{}
+	for i := range r.Progress.Alerts {
+		a := &r.Progress.Alerts[i]
+		if !a.Active() {
+			continue
 		}
-		if !a.KeepFiringSince.IsZero() {
-			out[i].KeepFiringSince = &a.KeepFiringSince
+		shown := alertJSON{
+			Labels: labelMap(a.Labels), Annotations: labelMap(a.Annotations), State: string(a.State), ActiveAt: &a.ActiveAt,
+			Value: strconv.FormatFloat(float64(a.Value), 'e', -1, 64),
 		}
+		if !a.KeepSince.IsZero() {
+			shown.KeepFiringSince = &a.KeepSince
+		}
+		out = append(out, shown)
 	}
 	return out
 }
 
-func (g *RuleGroup) token() string {
-	h := sha256.Sum256([]byte(g.File + ";" + g.Name))
+func tokenOf(group string) string {
+	h := sha256.Sum256([]byte(ruleFile + ";" + group))
 	return hex.EncodeToString(h[:])
+}
+
+func labelMap(l []series.Label) map[string]string {
+	m := make(map[string]string, len(l))
+	for _, x := range l {
+		m[x.Name] = x.Value
+	}
+	return m
 }
 
 func among(list []string, s string) bool { return len(list) == 0 || slices.Contains(list, s) }

@@ -8,30 +8,44 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/tokiflow/tokiflow/core/rule"
+	"github.com/tokiflow/tokiflow/core/series"
 	"github.com/tokiflow/tokiflow/core/tenant"
 	"github.com/tokiflow/tokiflow/promapi"
 )
 
 // groups is a fake.
-type groups map[tenant.OrgID][]promapi.RuleGroup
+type groups map[tenant.OrgID][]rule.Status
 
-func (g groups) RuleGroups(_ context.Context, org tenant.OrgID) ([]promapi.RuleGroup, error) {
+func (g groups) RuleGroups(_ context.Context, org tenant.OrgID) ([]rule.Status, error) {
 	return g[org], nil
 }
 
-func twoGroups() []promapi.RuleGroup {
+func twoGroups() []rule.Status {
 	at := ago("10s")
-	return []promapi.RuleGroup{
-		{Name: "one", File: "api", Interval: 30 * time.Second, Limit: 5, EvaluationTime: 2 * time.Millisecond, LastEvaluation: at, Rules: []promapi.Rule{
-			{
-				Alerting: true, Name: "Down", Query: "tokiflow_monitor_up == 0", Labels: map[string]string{"severity": "page"}, Health: "ok",
-				EvaluationTime: time.Millisecond, LastEvaluation: at, State: "firing", Duration: time.Minute, KeepFiringFor: 2 * time.Minute,
-				Annotations: map[string]string{"summary": "{{ $labels.id }}"},
-				Alerts:      []promapi.Alert{{Labels: map[string]string{"alertname": "Down"}, State: "firing", ActiveAt: at, KeepFiringSince: at, Value: 0}},
+	return []rule.Status{
+		{
+			Group: rule.Group{Name: "one", Interval: 30 * time.Second, Limit: 5}, Took: 2 * time.Millisecond, Evaluated: at,
+			Rules: []rule.Standing{
+				{
+					Definition: rule.Definition{
+						Alert: "Down", Expr: "tokiflow_monitor_up == 0", Labels: map[string]string{"severity": "page"}, For: time.Minute,
+						KeepFiringFor: 2 * time.Minute, Annotations: map[string]string{"summary": "{{ $labels.id }}"},
+					},
+					Progress: rule.Progress{Health: rule.Good, Took: time.Millisecond, Evaluated: at, Alerts: []rule.Alert{
+						{Labels: []series.Label{{Name: "alertname", Value: "Down"}}, State: rule.Firing, ActiveAt: at, KeepSince: at},
+						{Labels: []series.Label{{Name: "alertname", Value: "Down"}, {Name: "id", Value: "over"}}, State: rule.Inactive, ActiveAt: at, ResolvedAt: at},
+					}},
+				},
+				{
+					Definition: rule.Definition{Record: "up:sum", Expr: "sum(tokiflow_monitor_up)"},
+					Progress:   rule.Progress{Health: rule.Bad, LastError: "too much", Evaluated: at},
+				},
 			},
-			{Name: "up:sum", Query: "sum(tokiflow_monitor_up)", Health: "err", LastError: "too much", LastEvaluation: at},
+		},
+		{Group: rule.Group{Name: "two"}, Rules: []rule.Standing{
+			{Definition: rule.Definition{Record: "x", Expr: "1"}, Progress: rule.Progress{Health: rule.Unknown}},
 		}},
-		{Name: "two", File: "api", Rules: []promapi.Rule{{Name: "x", Query: "1", Health: "unknown"}}},
 	}
 }
 
@@ -44,10 +58,10 @@ func TestRulesAndAlerts(t *testing.T) {
 	}
 	const sum = `{"name":"up:sum","query":"sum(tokiflow_monitor_up)","labels":{},"health":"err","lastError":"too much","evaluationTime":0,"lastEvaluation":"2026-11-23T11:59:50Z","type":"recording"}`
 	one := func(rules string) string {
-		return `{"name":"one","file":"api","rules":[` + rules + `],"interval":30,"limit":5,"evaluationTime":0.002,"lastEvaluation":"2026-11-23T11:59:50Z"}`
+		return `{"name":"one","file":"tokiflow","rules":[` + rules + `],"interval":30,"limit":5,"evaluationTime":0.002,"lastEvaluation":"2026-11-23T11:59:50Z"}`
 	}
-	const two = `{"name":"two","file":"api","rules":[{"name":"x","query":"1","labels":{},"health":"unknown","evaluationTime":0,"lastEvaluation":"0001-01-01T00:00:00Z","type":"recording"}],` +
-		`"interval":0,"limit":0,"evaluationTime":0,"lastEvaluation":"0001-01-01T00:00:00Z"}`
+	const two = `{"name":"two","file":"tokiflow","rules":[{"name":"x","query":"1","labels":{},"health":"unknown","evaluationTime":0,"lastEvaluation":"0001-01-01T00:00:00Z","type":"recording"}],` +
+		`"interval":60,"limit":0,"evaluationTime":0,"lastEvaluation":"0001-01-01T00:00:00Z"}`
 	for _, c := range []struct {
 		path   string
 		form   url.Values
@@ -76,5 +90,5 @@ func TestRulesAndAlerts(t *testing.T) {
 	}
 }
 
-// tokenOfTwo is the SHA-256 of "api;two", as Prometheus makes it.
-const tokenOfTwo = "240d2c30241e98d1d7d17e8d9aa13774d4d82a9a2e18c4b39258f9cba121ce2d"
+// tokenOfTwo is the SHA-256 of "tokiflow;two", as Prometheus makes it.
+const tokenOfTwo = "51af54db79ef3f3683fcb63fa614cd0c7d741941751795ce201dcc2bbf46a8e4"

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/prometheus/storage"
 
 	"github.com/tokiflow/tokiflow/core/monitor"
+	"github.com/tokiflow/tokiflow/core/rule"
 	"github.com/tokiflow/tokiflow/core/series"
 	"github.com/tokiflow/tokiflow/core/tenant"
 	"github.com/tokiflow/tokiflow/promapi"
@@ -31,7 +32,9 @@ func two(t testing.TB) *bench {
 			return (&stored{list: []storage.Series{written(1, "load", "job", "node")}}).queryable()
 		}
 		o.Metadata = metadata{org(2): {"secret_series": {series.Metadata{Name: "secret_series", Help: "secret"}}}}
-		o.Rules = groups{org(2): {{Name: "secret_group", Rules: []promapi.Rule{{Alerting: true, Name: "secret_rule", Alerts: []promapi.Alert{{State: "firing"}}}}}}}
+		o.Rules = groups{org(2): {{Group: rule.Group{Name: "secret_group"}, Rules: []rule.Standing{{
+			Definition: rule.Definition{Alert: "secret_rule"}, Progress: rule.Progress{Alerts: []rule.Alert{{State: rule.Firing}}},
+		}}}}}
 	})
 	b.history.of[org(2)] = lives(theirs)
 	return b
