@@ -165,14 +165,15 @@ func (c *Cluster) signal(s syscall.Signal) {
 	if c.cmd == nil {
 		return
 	}
-	var rest []int
 	if s == syscall.SIGKILL {
-		rest = children(c.cmd.Process.Pid)
+		// Stopped first, so that it forks no more: a child nobody kills may wait for ever for a lock of one that was
+		// killed, and hold the shared memory that the next start wants.
+		_ = c.cmd.Process.Signal(syscall.SIGSTOP)
+		for _, pid := range children(c.cmd.Process.Pid) {
+			_ = syscall.Kill(pid, s)
+		}
 	}
 	_ = c.cmd.Process.Signal(s)
-	for _, pid := range rest {
-		_ = syscall.Kill(pid, s)
-	}
 	<-c.done
 	c.cmd = nil
 }
