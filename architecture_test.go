@@ -25,7 +25,7 @@ func places() []place {
 	flow := []string{"core/...", "saas/..."}
 	return []place{
 		{pattern: "."},
-		{pattern: "cmd/tokiflow", may: []string{"app", "client/...", "loadgen/...", "rules/...", "core/..."}, command: true},
+		{pattern: "cmd/tokiflow", may: []string{"app", "client/...", "loadgen/...", "rules/...", "alerting/config", "core/..."}, command: true},
 		{pattern: "app/...", may: []string{
 			"ingest/...", "evaluator/...", "alerting/...", "exporter/...", "promapi/...", "rules/...", "forward/...", "api/...", "web/...",
 			"tsdb/...", "infra/...", "saas/...", "core/...",
@@ -95,6 +95,7 @@ func owners() map[string][]string {
 		"github.com/go-chi/chi/v5":                                 http,
 		"github.com/klauspost/compress/snappy":                     {"promapi/...", "forward/...", "ingest/...", "test/..."},
 		"github.com/google/go-cmp":                                 {"infra/eventlog/logtest", "test/..."},
+		"github.com/go-openapi/strfmt":                             {"alerting/..."},
 		"github.com/google/uuid":                                   everywhere,
 		"github.com/hashicorp/raft":                                {"infra/eventlog/..."},
 		"github.com/hashicorp/raft-wal":                            {"infra/eventlog/..."},
@@ -114,6 +115,9 @@ func owners() map[string][]string {
 		"github.com/stripe/stripe-go":                              {"saas/billing"},
 		"github.com/tidwall/wal":                                   {"infra/eventlog/..."},
 		"github.com/twmb/franz-go":                                 {"infra/eventlog/..."},
+		"github.com/wneessen/go-mail":                              {"alerting/mail", "infra/mail"},
+		"google.golang.org/protobuf":                               {"alerting/...", "ingest/...", "promapi/...", "forward/..."},
+		"gopkg.in/yaml.v2":                                         {"alerting/config"},
 		"go.yaml.in/yaml/v3":                                       {"rules/...", "cmd/tokiflow", "alerting/...", "test/..."},
 		"golang.org/x":                                             aboveCore,
 	}
