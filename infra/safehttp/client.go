@@ -7,6 +7,7 @@
 package safehttp
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"net"
@@ -33,16 +34,10 @@ func New(o Options) *http.Client {
 	if o.IdlePerHost == 0 {
 		o.IdlePerHost = 32
 	}
-	dialer := &net.Dialer{
-		Timeout:   5 * time.Second,
-		KeepAlive: 30 * time.Second,
-		Resolver:  o.Resolver,
-		Control:   newGuard(o.AllowPrivate).control,
-	}
 	return &http.Client{
 		Transport: &http.Transport{
 			Proxy:                  nil, // see the package comment
-			DialContext:            dialer.DialContext,
+			DialContext:            DialContext(o),
 			ForceAttemptHTTP2:      true,
 			TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: o.RootCAs},
 			TLSHandshakeTimeout:    5 * time.Second,
@@ -54,4 +49,18 @@ func New(o Options) *http.Client {
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
+}
+
+// DialContext returns a function that connects over TCP to the addresses that a client of the same Options reaches, for clients
+// of other protocols and for transports that others make: ForceAttemptHTTP2, no Proxy and no redirects are then theirs to see to.
+// Only AllowPrivate and Resolver count. A connection that was not made because of its address fails with ErrForbidden; an attempt
+// takes 5 s at most. The function is safe for concurrent use.
+func DialContext(o Options) func(ctx context.Context, network, address string) (net.Conn, error) {
+	dialer := &net.Dialer{
+		Timeout:   5 * time.Second,
+		KeepAlive: 30 * time.Second,
+		Resolver:  o.Resolver,
+		Control:   newGuard(o.AllowPrivate).control,
+	}
+	return dialer.DialContext
 }
