@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"net/http"
 	"sync"
 	"time"
 
@@ -19,7 +20,8 @@ import (
 type DetectOptions struct {
 	BaseURL  string
 	APIKey   string
-	Listener net.Listener // where the webhooks arrive: the server's --alert-webhook points to it
+	Listener net.Listener // where the webhooks arrive: the server's --alert-webhook points to it, unless Routed
+	Routed   bool         // through the organisation's routes: a configuration is put for the time of the measurement
 	Secret   string       // of the webhooks; empty: signatures are not checked
 	Monitors int
 	Silent   int // how many of them go silent
@@ -75,8 +77,25 @@ func Detect(ctx context.Context, o DetectOptions) (*DetectResult, error) {
 	}
 	d := &detection{o: o, admin: admin, pinger: pinger, hooks: hooks}
 	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var handler http.Handler = hooks
+	if o.Routed {
+		handler = routed{hooks}
+		remove, err := admin.putRoutes(ctx, "http://"+o.Listener.Addr().String()+"/")
+		if err != nil {
+			return nil, err
+		}
+		defer func() {
+			// The measurement may have been interrupted; what it put goes all the same.
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+			defer cancel()
+			if err := remove(ctx); err != nil {
+				o.Say("the alerting configuration of this measurement was not removed: %v", err)
+			}
+		}()
+	}
 	var background sync.WaitGroup
-	background.Go(func() { d.listenError = hooks.serve(ctx, o.Listener) })
+	background.Go(func() { d.listenError = serve(ctx, o.Listener, handler) })
 	err = d.run(ctx)
 	cancel()
 	background.Wait()

@@ -59,9 +59,17 @@ func newReceiver(secret string) (*receiver, error) {
 	return r, nil
 }
 
-// serve takes webhooks on the listener until ctx ends.
-func (r *receiver) serve(ctx context.Context, l net.Listener) error {
-	s := &http.Server{Handler: r, ReadHeaderTimeout: 10 * time.Second}
+// file notes whether the message came before.
+func (r *receiver) file(got *Received) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	got.Again = got.MessageID != "" && r.seen[got.MessageID]
+	r.seen[got.MessageID] = true
+}
+
+// serve takes webhooks on the listener, by the handler, until ctx ends.
+func serve(ctx context.Context, l net.Listener, handler http.Handler) error {
+	s := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
 	stop := context.AfterFunc(ctx, func() { _ = s.Close() })
 	defer stop()
 	if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
@@ -84,10 +92,7 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	} else if err := r.verify(body, req.Header); err != nil {
 		got.Fault = "the signature is wrong: " + err.Error()
 	}
-	r.mu.Lock()
-	got.Again = got.MessageID != "" && r.seen[got.MessageID]
-	r.seen[got.MessageID] = true
-	r.mu.Unlock()
+	r.file(&got)
 	select {
 	case r.got <- got:
 		w.WriteHeader(http.StatusNoContent)

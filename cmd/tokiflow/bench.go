@@ -261,6 +261,7 @@ type benchDetectCmd struct {
 
 	WebhookListen string         `default:"127.0.0.1:9099" placeholder:"HOST:PORT" help:"Where to listen for the webhooks: the server's --alert-webhook must point here."`
 	WebhookSecret string         `secret:"" placeholder:"SECRET" help:"The server's --alert-webhook-secret. Without it signatures are not checked."`
+	Routed        bool           `help:"Measure the way through the organisation's routes: a configuration that tells --webhook-listen everything is put for the time of the measurement, unless the organisation has one of its own."`
 	Monitors      int            `default:"20" placeholder:"N" help:"How many monitors to make."`
 	Silent        int            `default:"10" placeholder:"N" help:"How many of them go silent."`
 	Interval      model.Duration `default:"2s" placeholder:"DURATION" help:"Interval of the monitors."`
@@ -277,7 +278,12 @@ func (benchDetectCmd) Help() string {
 Example, with the server on the same machine:
 
     tokiflow serve --alert-webhook http://127.0.0.1:9099/ --alert-webhook-secret whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw --allow-private-webhooks
-    tokiflow bench detect --api-key "$KEY" --webhook-secret whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw`
+    tokiflow bench detect --api-key "$KEY" --webhook-secret whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw
+
+Through the organisation's routes, 500 deadlines in a minute:
+
+    tokiflow serve --allow-private-webhooks
+    tokiflow bench detect --api-key "$KEY" --routed --monitors 500 --silent 500 --interval 1m --settle 30s --wait 30s`
 }
 
 // Run measures.
@@ -293,7 +299,7 @@ func (b *benchDetectCmd) Run(ctx context.Context, e environment) error {
 	}
 	defer func() { _ = l.Close() }()
 	result, err := loadgen.Detect(ctx, loadgen.DetectOptions{
-		BaseURL: b.BaseURL, APIKey: b.APIKey, Listener: l, Secret: b.WebhookSecret, Monitors: b.Monitors, Silent: b.Silent,
+		BaseURL: b.BaseURL, APIKey: b.APIKey, Listener: l, Secret: b.WebhookSecret, Routed: b.Routed, Monitors: b.Monitors, Silent: b.Silent,
 		Interval: time.Duration(b.Interval), Grace: time.Duration(b.Grace), Settle: time.Duration(b.Settle),
 		Wait: time.Duration(b.Wait), Keep: b.Keep,
 		Say: func(format string, args ...any) { _, _ = fmt.Fprintf(e.stderr, format+"\n", args...) },
