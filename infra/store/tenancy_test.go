@@ -40,6 +40,11 @@ func systemQueries() map[string]string {
 		"NextPushExpiry":         "a time, nothing of a tenant",
 		"LockStandingPushGroups": "what was pushed is kept standing for all organisations; each row carries its own",
 		"LockExpiredPushGroups":  "what was pushed expires for all organisations; each row carries its own",
+		"SlackTeam":              "this is what finds the organisations of a workspace; each row carries its own",
+		"RevokeSlackTeam":        "a workspace that revoked the app revoked it for every organisation",
+		"PruneSlackStates":       "removes what has expired, of whomever it was",
+		"SeeSlackRequest":        "requests of Slack: no organisation is known yet, nothing of a tenant is kept",
+		"PruneSlackRequests":     "removes what has expired, nothing of a tenant",
 		"PruneOutbox":            "removes what every receiver has taken, of whomever it was",
 	}
 }

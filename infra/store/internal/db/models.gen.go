@@ -27,3 +27,19 @@ type PushGroup struct {
 	ExpiresAt *time.Time
 	LastAt    time.Time
 }
+
+type SlackWorkspace struct {
+	OrgID         tenant.OrgID
+	TeamID        string
+	TeamName      string
+	AppID         string
+	BotUserID     string
+	Scopes        []string
+	Channel       string
+	ChannelID     string
+	Sealed        []byte
+	InstalledBy   string
+	InstalledAt   time.Time
+	RevokedAt     *time.Time
+	RevokedReason string
+}
