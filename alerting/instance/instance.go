@@ -38,7 +38,8 @@ type Store interface {
 	RemoveAlerts(ctx context.Context, org tenant.OrgID, told []alert.Key) error
 }
 
-// Options of an Instance. Muters and Stages (outermost first) may be nil, the rest is required.
+// Options of an Instance. Muters, Stages (outermost first) and Metrics may be nil, the rest is required. The stages come after
+// everything that mutes: what is silenced, inhibited or muted never reaches them.
 type Options struct {
 	Org         tenant.OrgID
 	Notify      bool     // false: it shows what is going on in another process, and tells nobody
@@ -47,5 +48,6 @@ type Options struct {
 	Muters      []Muter
 	Stages      []Middleware
 	Store       Store
+	Metrics     *Metrics // may be nil
 	Logger      *slog.Logger
 }
