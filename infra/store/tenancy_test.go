@@ -46,6 +46,17 @@ func systemQueries() map[string]string {
 		"SeeSlackRequest":        "requests of Slack: no organisation is known yet, nothing of a tenant is kept",
 		"PruneSlackRequests":     "removes what has expired, nothing of a tenant",
 		"PruneOutbox":            "removes what every receiver has taken, of whomever it was",
+		"AddGuardPings":          "the guard watches the whole installation: sums, nothing of a tenant",
+		"StartGuard":             "the guard watches the whole installation: sums, nothing of a tenant",
+		"LockGuard":              "the guard watches the whole installation: sums, nothing of a tenant",
+		"GuardState":             "the guard watches the whole installation: sums, nothing of a tenant",
+		"GuardMinute":            "the guard watches the whole installation: sums, nothing of a tenant",
+		"GuardDays":              "the guard watches the whole installation: sums, nothing of a tenant",
+		"GuardHour":              "the guard watches the whole installation: sums, nothing of a tenant",
+		"SaveGuardMinute":        "the guard watches the whole installation: sums, nothing of a tenant",
+		"SaveGuardState":         "the guard watches the whole installation: sums, nothing of a tenant",
+		"PruneGuardCounts":       "the guard watches the whole installation: sums, nothing of a tenant",
+		"PruneGuardMinutes":      "the guard watches the whole installation: sums, nothing of a tenant",
 	}
 }
 
