@@ -57,12 +57,17 @@ func (s *Store) Incidents(ctx context.Context, org tenant.OrgID, f inventory.Inc
 	return out, nil
 }
 
-// AcknowledgeIncident says that somebody is on it; by is the API key. Again it changes nothing. A resolved incident is a
-// conflict.
+// AcknowledgeIncident says that somebody is on it; by is the API key. Its alert is acknowledged with it. Again it changes nothing. A
+// resolved incident is a conflict.
 func (s *Store) AcknowledgeIncident(ctx context.Context, org tenant.OrgID, id, by uuid.UUID) (inventory.Incident, error) {
 	var i inventory.Incident
-	err := s.inTx(ctx, "acknowledge incident", func(q *db.Queries) error {
+	err := s.changeAlerting(ctx, "acknowledge incident", org, func(q *db.Queries, now db.RaiseAlertingRow) error {
 		if _, err := q.AcknowledgeIncident(ctx, db.AcknowledgeIncidentParams{OrgID: org, ID: id, AcknowledgedBy: &by}); err != nil {
+			return err
+		}
+		if _, err := q.AcknowledgeAlertOfIncident(ctx, db.AcknowledgeAlertOfIncidentParams{
+			OrgID: org, IncidentID: &id, Version: now.Version,
+		}); err != nil {
 			return err
 		}
 		var err error

@@ -103,8 +103,8 @@ func (s *Store) Backlogs(ctx context.Context) ([]alert.Backlog, error) {
 	return out, nil
 }
 
-// PruneOutbox removes up to limit outbox rows that are older than age and taken by every receiver, with their deliveries
-// and attempts, the oldest first, and returns how many it removed.
+// PruneOutbox removes up to limit outbox rows that are older than age, taken by every receiver and fed to alerting, with their
+// deliveries and attempts, the oldest first, and returns how many it removed.
 func (s *Store) PruneOutbox(ctx context.Context, age time.Duration, limit int) (int, error) {
 	n, err := s.q.PruneOutbox(ctx, db.PruneOutboxParams{AgeSeconds: age.Seconds(), MaxRows: rowLimit(limit)})
 	return int(n), wrap("prune the outbox", err)

@@ -283,6 +283,7 @@ func TestPruneLeavesWhatWaits(t *testing.T) {
 	s.fanOut("x")
 	s.record(s.claim("x", false)[0], 200, "", 0)
 	unread = s.say(s.a, uuid.New(), "t")
+	s.exec(`update outbox set fed = true`)
 	s.exec(`update outbox set created_at = now() - interval '100 days'`)
 	young = s.say(s.a, uuid.New(), "t")
 	s.exec(`update outbox set fanned_out = true where id = $1`, young)

@@ -112,7 +112,7 @@ order by w.receiver;
 delete from outbox
 where id in (
     select o.id from outbox o
-    where o.fanned_out
+    where o.fanned_out and o.fed
       and o.id < coalesce(
           (select y.id from outbox y where y.created_at >= now() - make_interval(secs => @age_seconds::double precision)
            order by y.id limit 1),

@@ -7,8 +7,27 @@ package db
 import (
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/tokiflow/tokiflow/core/tenant"
 )
+
+type Alert struct {
+	OrgID          tenant.OrgID
+	Fingerprint    string
+	Version        int64
+	Source         string
+	Labels         []byte
+	Annotations    []byte
+	GeneratorUrl   string
+	StartsAt       time.Time
+	EndsAt         *time.Time
+	Timeout        bool
+	UpdatedAt      time.Time
+	IncidentID     *uuid.UUID
+	MonitorID      *uuid.UUID
+	AcknowledgedAt *time.Time
+	AcknowledgedBy string
+}
 
 type Organisation struct {
 	ID        tenant.OrgID
@@ -26,6 +45,25 @@ type PushGroup struct {
 	FailedAt  *time.Time
 	ExpiresAt *time.Time
 	LastAt    time.Time
+}
+
+type SentNotification struct {
+	ID             uuid.UUID
+	OrgID          tenant.OrgID
+	Receiver       string
+	Integration    string
+	GroupKey       string
+	Reason         string
+	Alerts         []byte
+	AlertCount     int32
+	FiringCount    int32
+	StartedAt      time.Time
+	Attempts       int32
+	Status         string
+	StatusCode     *int32
+	Error          string
+	LatencySeconds float64
+	EndedAt        *time.Time
 }
 
 type SlackWorkspace struct {

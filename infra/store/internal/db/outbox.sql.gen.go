@@ -217,7 +217,7 @@ const pruneOutbox = `-- name: PruneOutbox :execrows
 delete from outbox
 where id in (
     select o.id from outbox o
-    where o.fanned_out
+    where o.fanned_out and o.fed
       and o.id < coalesce(
           (select y.id from outbox y where y.created_at >= now() - make_interval(secs => $1::double precision)
            order by y.id limit 1),
