@@ -1,0 +1,117 @@
+package receivers
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	amalert "github.com/prometheus/alertmanager/alert"
+	"github.com/prometheus/alertmanager/notify"
+)
+
+// resender is a notifier whose receiver forgets alerts that it does not hear of for a while.
+type resender interface {
+	// Resend sends what fires again where that is due.
+	Resend(ctx context.Context, alerts ...*amalert.Alert) (sent bool, err error)
+}
+
+// resend are the resenders of one receiver.
+type resend struct {
+	timeout time.Duration
+	to      []target
+}
+
+type target struct {
+	resender
+	attempts *attempts
+}
+
+func newResend(list []built) *resend {
+	var out *resend
+	for _, b := range list {
+		if again, ok := b.attempts.next.(resender); ok {
+			if out == nil {
+				out = &resend{timeout: b.attempts.timeout}
+			}
+			out.to = append(out.to, target{again, b.attempts})
+		}
+	}
+	return out
+}
+
+// passed collects what came through silences, inhibition and time intervals in a flush: the alerts that a notifier was called with.
+type passed struct {
+	mu     sync.Mutex
+	called bool
+	alerts []*amalert.Alert
+}
+
+type passedKey struct{}
+
+// tell notes what a notifier was called with.
+func tell(ctx context.Context, alerts []*amalert.Alert) {
+	p, ok := ctx.Value(passedKey{}).(*passed)
+	if !ok {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(alerts) >= len(p.alerts) { // another integration may want no resolved ones
+		p.called, p.alerts = true, alerts
+	}
+}
+
+// Stage is to be put around the whole of Alertmanager's pipeline, right before it. A group is flushed once an interval, whether there is
+// something new or not; what then fires and is not muted is sent again to other Alertmanagers, where the last time was long enough ago.
+// So nothing runs between flushes, nothing has to be stopped, and a restart or another owner goes on with the first flush.
+func (r *Receivers) Stage(next notify.Stage) notify.Stage {
+	return notify.StageFunc(func(ctx context.Context, l *slog.Logger, alerts ...*amalert.Alert) (context.Context, []*amalert.Alert, error) {
+		name, _ := notify.ReceiverName(ctx)
+		r.mu.Lock()
+		again := r.resends[name]
+		r.mu.Unlock()
+		if again == nil {
+			return next.Exec(ctx, l, alerts...)
+		}
+		var p passed
+		inner, out, err := next.Exec(context.WithValue(ctx, passedKey{}, &p), l, alerts...)
+		through := out
+		if err != nil { // what came through is returned only if all went well
+			p.mu.Lock()
+			through = p.alerts
+			p.mu.Unlock()
+		}
+		again.send(ctx, through)
+		return inner, out, err
+	})
+}
+
+// send sends to all targets at once. What goes wrong is counted and logged: the next flush tries again.
+func (r *resend) send(ctx context.Context, alerts []*amalert.Alert) {
+	var firing []*amalert.Alert
+	for _, a := range alerts {
+		if !a.Resolved() {
+			firing = append(firing, a)
+		}
+	}
+	if len(firing) == 0 {
+		return
+	}
+	var wait sync.WaitGroup
+	for _, to := range r.to {
+		wait.Go(func() {
+			ctx, cancel := context.WithTimeout(ctx, r.timeout)
+			defer cancel()
+			sent, err := to.Resend(ctx, firing...)
+			switch {
+			case err != nil:
+				to.attempts.log.metrics.resends.WithLabelValues("failed").Inc()
+				to.attempts.logger.WarnContext(ctx, "alerting: firing alerts could not be sent again", "error", to.attempts.describe(ctx, err))
+			case sent:
+				to.attempts.log.metrics.resends.WithLabelValues("delivered").Inc()
+			}
+		})
+	}
+	wait.Wait()
+}
