@@ -24,7 +24,7 @@ type Counts interface {
 }
 
 const (
-	flushEvery = 10 * time.Second // less than `after`, so that a judged minute is whole
+	flushEvery = 8 * time.Second // less than `after`, so that a judged minute is whole
 	// keepMinutes is how many minutes are kept while they cannot be written down.
 	keepMinutes = 24 * 60
 )
@@ -82,7 +82,7 @@ func (m *Meter) add(at time.Time, n int) {
 
 func minuteOf(at time.Time) int64 { return at.Unix() / 60 }
 
-// Run writes the counts down every 10 s, and once more when ctx ends. Where the database is away they are kept, for a day.
+// Run writes the counts down every 8 s, and once more when ctx ends. Where the database is away they are kept, for a day.
 func (m *Meter) Run(ctx context.Context) error {
 	m.mu.Lock()
 	m.last = minuteOf(m.clock())
@@ -98,7 +98,10 @@ func (m *Meter) Run(ctx context.Context) error {
 		failing = err != nil
 		select {
 		case <-ctx.Done():
-			return m.flush(context.WithoutCancel(ctx))
+			if err := m.flush(context.WithoutCancel(ctx)); err != nil {
+				m.log.WarnContext(ctx, "the last counts of pings are not written down", "error", err)
+			}
+			return ctx.Err()
 		case <-t.C:
 		}
 	}

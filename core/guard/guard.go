@@ -47,7 +47,7 @@ type State struct {
 	Streak     int       // minutes in a row that speak for the next phase
 	Level      float64   // what the last minutes that were believed brought, as a part of what their days had let expect
 	Seen       float64   // the same of all minutes, believed or not
-	Anew       time.Time // the last hour's minutes count from here on, because an incident was taken for the new usual
+	Accepted   bool      // with this minute an incident was taken for the new usual: all minutes from Since on are believed after all
 }
 
 // Believed reports whether the state's last minute may be learnt from.
@@ -108,8 +108,8 @@ func (r Rules) Next(s State, m Minute, h History) State {
 	if s.Phase == "" {
 		s.Phase, s.Level, s.Seen = Normal, 1, 1
 	}
-	base, daily := h.expected(m.At, s.Anew)
-	s.Minute, s.Pings, s.Processes = m.At, m.Pings, m.Processes
+	base, daily := h.expected(m.At)
+	s.Minute, s.Pings, s.Processes, s.Accepted = m.At, m.Pings, m.Processes, false
 	s.Expected = base
 	if daily {
 		// The days say how the minute compares with others, the last half hour how today compares with the days. More than
@@ -170,7 +170,7 @@ func (r Rules) step(s State, m Minute) State {
 	case Incident:
 		switch {
 		case s.Minute.Sub(s.Since) >= r.Longest:
-			s.Level, s.Anew = s.Seen, m.At
+			s.Level, s.Accepted = s.Seen, true
 			return s.normal()
 		case well:
 			s.Phase, s.Streak = Recovering, 1

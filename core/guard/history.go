@@ -32,8 +32,8 @@ type History struct {
 // of both: a weekend is not to be taken for a fall, nor is a Monday without traffic.
 //
 // The last hour cannot know of peaks (cron jobs run at the full hour, at every fifth minute), so it says what nine of ten of its
-// minutes exceeded. Its minutes before the instant anew do not count.
-func (h History) expected(at, anew time.Time) (pings float64, daily bool) {
+// minutes exceeded.
+func (h History) expected(at time.Time) (pings float64, daily bool) {
 	if len(h.Days) >= fewDays {
 		usual := quantile(h.Days, 0.5)
 		var weekdays []Past
@@ -47,9 +47,8 @@ func (h History) expected(at, anew time.Time) (pings float64, daily bool) {
 		}
 		return usual, true
 	}
-	hour := slices.DeleteFunc(slices.Clone(h.Hour), func(p Past) bool { return p.At.Before(anew) })
-	if len(hour) >= fewMinutes {
-		return quantile(hour, 0.1), false
+	if len(h.Hour) >= fewMinutes {
+		return quantile(h.Hour, 0.1), false
 	}
 	return 0, false
 }

@@ -77,6 +77,11 @@ func stepGuard(
 	if err != nil {
 		return err
 	}
+	if state.Accepted {
+		if err := q.BelieveGuardMinutes(ctx, state.Since); err != nil {
+			return err
+		}
+	}
 	if at.Minute() == 0 { // once an hour is enough
 		if err := q.PruneGuardCounts(ctx, at.Add(-keepGuardCounts)); err != nil {
 			return err
@@ -88,7 +93,7 @@ func stepGuard(
 	return q.SaveGuardState(ctx, db.SaveGuardStateParams{
 		Phase: string(state.Phase), Minute: state.Minute, Pings: state.Pings, Processes: int32(state.Processes), Expected: state.Expected,
 		Since: orNull(state.Since), DetectedAt: orNull(state.DetectedAt), EndedAt: orNull(state.EndedAt), JudgedAt: orNull(state.JudgedAt),
-		Streak: int32(state.Streak), Level: state.Level, Seen: state.Seen, Anew: orNull(state.Anew),
+		Streak: int32(state.Streak), Level: state.Level, Seen: state.Seen,
 	})
 }
 
@@ -128,6 +133,6 @@ func toGuardState(r db.GuardStateRow) guard.State {
 	return guard.State{
 		Phase: guard.Phase(r.Phase), Minute: r.Minute.UTC(), Pings: r.Pings, Processes: int(r.Processes), Expected: r.Expected,
 		Since: timeOf(r.Since), DetectedAt: timeOf(r.DetectedAt), EndedAt: timeOf(r.EndedAt), JudgedAt: timeOf(r.JudgedAt),
-		Streak: int(r.Streak), Level: r.Level, Seen: r.Seen, Anew: timeOf(r.Anew),
+		Streak: int(r.Streak), Level: r.Level, Seen: r.Seen,
 	}
 }

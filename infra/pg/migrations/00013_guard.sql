@@ -30,8 +30,7 @@ create table guard_state (
     judged_at   timestamptz,                 -- the last minute that could be judged: its end
     streak      integer not null,
     level       double precision not null,
-    seen        double precision not null,
-    anew        timestamptz                  -- minutes before are no measure of the last hour
+    seen        double precision not null
 );
 
 -- +goose Down

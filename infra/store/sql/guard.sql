@@ -12,12 +12,12 @@ values ('', @minute, 0, 0, 0, 0, 1, 1) on conflict do nothing;
 -- name: LockGuard :one
 -- One process steps the guard at a time; the others pass.
 -- @sqlc-vet-disable tenant
-select phase, minute, pings, processes, expected, since, detected_at, ended_at, judged_at, streak, level, seen, anew
+select phase, minute, pings, processes, expected, since, detected_at, ended_at, judged_at, streak, level, seen
 from guard_state for update skip locked;
 
 -- name: GuardState :one
 -- @sqlc-vet-disable tenant
-select phase, minute, pings, processes, expected, since, detected_at, ended_at, judged_at, streak, level, seen, anew
+select phase, minute, pings, processes, expected, since, detected_at, ended_at, judged_at, streak, level, seen
 from guard_state;
 
 -- name: GuardMinute :one
@@ -43,7 +43,7 @@ on conflict (at) do update set pings = excluded.pings, processes = excluded.proc
 update guard_state set
     phase = @phase, minute = @minute, pings = @pings, processes = @processes, expected = @expected,
     since = sqlc.narg('since'), detected_at = sqlc.narg('detected_at'), ended_at = sqlc.narg('ended_at'),
-    judged_at = sqlc.narg('judged_at'), streak = @streak, level = @level, seen = @seen, anew = sqlc.narg('anew');
+    judged_at = sqlc.narg('judged_at'), streak = @streak, level = @level, seen = @seen;
 
 -- name: PruneGuardCounts :exec
 -- @sqlc-vet-disable tenant
@@ -52,3 +52,7 @@ delete from guard_counts where at < @before_at;
 -- name: PruneGuardMinutes :exec
 -- @sqlc-vet-disable tenant
 delete from guard_minutes where at < @before_at;
+
+-- name: BelieveGuardMinutes :exec
+-- @sqlc-vet-disable tenant
+update guard_minutes set believed = true where at >= @from_at and not believed;

@@ -30,6 +30,16 @@ func (q *Queries) AddGuardPings(ctx context.Context, arg AddGuardPingsParams) er
 	return err
 }
 
+const believeGuardMinutes = `-- name: BelieveGuardMinutes :exec
+update guard_minutes set believed = true where at >= $1 and not believed
+`
+
+// @sqlc-vet-disable tenant
+func (q *Queries) BelieveGuardMinutes(ctx context.Context, fromAt time.Time) error {
+	_, err := q.db.Exec(ctx, believeGuardMinutes, fromAt)
+	return err
+}
+
 const guardDays = `-- name: GuardDays :many
 select at, pings from guard_minutes where at = any($1::timestamptz[]) and believed
 `
@@ -115,7 +125,7 @@ func (q *Queries) GuardMinute(ctx context.Context, at time.Time) (GuardMinuteRow
 }
 
 const guardState = `-- name: GuardState :one
-select phase, minute, pings, processes, expected, since, detected_at, ended_at, judged_at, streak, level, seen, anew
+select phase, minute, pings, processes, expected, since, detected_at, ended_at, judged_at, streak, level, seen
 from guard_state
 `
 
@@ -132,7 +142,6 @@ type GuardStateRow struct {
 	Streak     int32
 	Level      float64
 	Seen       float64
-	Anew       *time.Time
 }
 
 // @sqlc-vet-disable tenant
@@ -152,13 +161,12 @@ func (q *Queries) GuardState(ctx context.Context) (GuardStateRow, error) {
 		&i.Streak,
 		&i.Level,
 		&i.Seen,
-		&i.Anew,
 	)
 	return i, err
 }
 
 const lockGuard = `-- name: LockGuard :one
-select phase, minute, pings, processes, expected, since, detected_at, ended_at, judged_at, streak, level, seen, anew
+select phase, minute, pings, processes, expected, since, detected_at, ended_at, judged_at, streak, level, seen
 from guard_state for update skip locked
 `
 
@@ -175,7 +183,6 @@ type LockGuardRow struct {
 	Streak     int32
 	Level      float64
 	Seen       float64
-	Anew       *time.Time
 }
 
 // One process steps the guard at a time; the others pass.
@@ -196,7 +203,6 @@ func (q *Queries) LockGuard(ctx context.Context) (LockGuardRow, error) {
 		&i.Streak,
 		&i.Level,
 		&i.Seen,
-		&i.Anew,
 	)
 	return i, err
 }
@@ -248,7 +254,7 @@ const saveGuardState = `-- name: SaveGuardState :exec
 update guard_state set
     phase = $1, minute = $2, pings = $3, processes = $4, expected = $5,
     since = $6, detected_at = $7, ended_at = $8,
-    judged_at = $9, streak = $10, level = $11, seen = $12, anew = $13
+    judged_at = $9, streak = $10, level = $11, seen = $12
 `
 
 type SaveGuardStateParams struct {
@@ -264,7 +270,6 @@ type SaveGuardStateParams struct {
 	Streak     int32
 	Level      float64
 	Seen       float64
-	Anew       *time.Time
 }
 
 // @sqlc-vet-disable tenant
@@ -282,7 +287,6 @@ func (q *Queries) SaveGuardState(ctx context.Context, arg SaveGuardStateParams) 
 		arg.Streak,
 		arg.Level,
 		arg.Seen,
-		arg.Anew,
 	)
 	return err
 }
