@@ -71,6 +71,12 @@ func systemQueries() map[string]string {
 		"SaveGuardState":         "the guard watches the whole installation: sums, nothing of a tenant",
 		"PruneGuardCounts":       "the guard watches the whole installation: sums, nothing of a tenant",
 		"PruneGuardMinutes":      "the guard watches the whole installation: sums, nothing of a tenant",
+		"LockMaintenance":        "a lock, no table",
+		"NotifyMaintenance":      "a notice, no table",
+		"TryLockMaintenanceTurn": "a lock, no table",
+		"DueMaintenanceWindows":  "windows are planned for all organisations; each row carries its own",
+		"UntoldOccurrences":      "silences are made for all organisations; each row carries its own",
+		"LockDependencies":       "a lock, no table",
 	}
 }
 
