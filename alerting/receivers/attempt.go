@@ -48,8 +48,14 @@ type flight struct {
 
 // asked is an error that says how long to stay away; coded one that has a status.
 type (
-	asked interface{ RetryAfter() time.Duration }
-	coded interface{ StatusCode() int }
+	asked interface {
+		error
+		RetryAfter() time.Duration
+	}
+	coded interface {
+		error
+		StatusCode() int
+	}
 )
 
 // Notify makes one attempt. Its error is free of secrets.

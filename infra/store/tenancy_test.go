@@ -45,6 +45,7 @@ func systemQueries() map[string]string {
 		"PruneSlackStates":       "removes what has expired, of whomever it was",
 		"SeeSlackRequest":        "requests of Slack: no organisation is known yet, nothing of a tenant is kept",
 		"PruneSlackRequests":     "removes what has expired, nothing of a tenant",
+		"PruneDiscordStates":     "removes what has expired, of whomever it was",
 		"PruneOutbox":            "removes what every receiver has taken, of whomever it was",
 		"NotifyAlerting":         "a notice, no table",
 		"BusyAlerting":           "the owners of all organisations; each row carries its own",

@@ -29,6 +29,17 @@ type Alert struct {
 	AcknowledgedBy string
 }
 
+type DiscordConnection struct {
+	OrgID       tenant.OrgID
+	Name        string
+	WebhookID   string
+	WebhookName string
+	ChannelID   string
+	GuildID     string
+	Sealed      []byte
+	ConnectedAt time.Time
+}
+
 type Organisation struct {
 	ID        tenant.OrgID
 	Name      string
