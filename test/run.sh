@@ -35,6 +35,12 @@ else
 	echo "run.sh: no Prometheus: its tests are skipped" >&2
 fi
 
+if env=$(test/services/alertmanager.sh install </dev/null); then
+	while read -r line; do export "${line?}"; done <<<"$env"
+else
+	echo "run.sh: no Alertmanager: its tests are skipped" >&2
+fi
+
 mkdir -p bin
 go build -o bin/summary ./test/summary
 whole=

@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
 # The real Alertmanager for the tests: alertmanager, amtool and Alertmanager's own acceptance tests, of the version in go.mod.
 #
-#   alertmanager.sh install              build all into the cache, unless they are there, and print where they are
-#   alertmanager.sh watch PARENT CHILD   kill -9 the process CHILD when the process PARENT is gone, however that ended
+#   alertmanager.sh install   build all into the cache, unless they are there, and print where they are
 #
 # Variables: TOKIFLOW_TEST_ALERTMANAGER and TOKIFLOW_TEST_AMTOOL name programs to be used instead.
 set -euo pipefail
@@ -59,14 +58,8 @@ install)
 	printf 'TOKIFLOW_TEST_ALERTMANAGER=%s\nTOKIFLOW_TEST_AMTOOL=%s\nTOKIFLOW_TEST_ALERTMANAGER_DIR=%s\n' \
 		"${TOKIFLOW_TEST_ALERTMANAGER:-$programs/alertmanager}" "${TOKIFLOW_TEST_AMTOOL:-$programs/amtool}" "$programs"
 	;;
-watch)
-	while kill -0 "$2" 2>/dev/null && kill -0 "$3" 2>/dev/null; do
-		sleep 1
-	done
-	kill -KILL "$3" 2>/dev/null || true
-	;;
 *)
-	sed -n '2,7s/^# \{0,1\}//p' "$0" >&2
+	sed -n '2,6s/^# \{0,1\}//p' "$0" >&2
 	exit 2
 	;;
 esac

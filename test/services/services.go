@@ -1,4 +1,4 @@
-// Package services gives tests real services to work with: an Apache Kafka broker, a Prometheus and its promtool.
+// Package services gives tests real services to work with: an Apache Kafka broker, a Prometheus and its promtool, an Alertmanager and its amtool.
 package services
 
 import (
