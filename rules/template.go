@@ -7,34 +7,27 @@ import (
 	"net/url"
 	"strings"
 	texttemplate "text/template"
-	"text/template/parse"
 	"time"
 
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/template"
 	"github.com/prometheus/prometheus/util/strutil"
+
+	"github.com/tokiflow/tokiflow/core/guarded"
 )
 
-// Bounds of one template. What they are held by is put into the template when it is read (see guarded): the library that expands it
+// Bounds of one template. What they are held by is put into the template when it is read (see core/guarded): the library that expands it
 // knows neither a context nor a bound.
 const (
-	maxOutput = 64 << 10 // bytes; also of any text on the way
-	maxSteps  = 10_000   // elements of loops and calls of templates: a recursion takes some kilobytes of stack for each
-	maxArgs   = 1000     // values that `args` holds, through all its levels
+	maxOutput   = 64 << 10 // bytes; also of any text on the way
+	maxSteps    = 10_000   // elements of loops and calls of templates
+	maxDepth    = 1000     // of calls of templates in each other: each takes some kilobytes of stack
+	maxMade     = 16 << 20 // bytes of all texts on the way
+	maxMatching = 50 << 20 // instructions of all patterns' automata times bytes of the texts
+	maxArgs     = 1000     // values that `args` holds, through all its levels
 )
 
-var (
-	errTooLong = fmt.Errorf("it gives more than %d bytes", maxOutput)
-	errTooMany = fmt.Errorf("it takes more than %d steps", maxSteps)
-	errNesting = fmt.Errorf("args holds more than %d values", maxArgs)
-	errVerbs   = errors.New("printf: widths, precisions and argument numbers have three digits at most, and no *")
-)
-
-// The functions that guarded puts into a template.
-const (
-	stepFunc = "__step"
-	outFunc  = "__out"
-)
+var errNesting = fmt.Errorf("args holds more than %d values", maxArgs)
 
 // preamble defines the variables that templates of alerts may use.
 const preamble = "{{$labels := .Labels}}{{$externalLabels := .ExternalLabels}}{{$externalURL := .ExternalURL}}{{$value := .Value}}"
@@ -50,7 +43,7 @@ func newText(name, value, rule string) text {
 	if !strings.Contains(value, "{{") {
 		return text{name: name, plain: true, text: value}
 	}
-	return text{name: name, text: guarded("__alert_"+rule, preamble+value)}
+	return text{name: name, text: guard().rewritten("__alert_"+rule, preamble+value)}
 }
 
 // scene is what the templates of one rule's evaluation are expanded with.
@@ -67,8 +60,7 @@ func (s scene) expand(ctx context.Context, t text, data any) string {
 		return bounded(t.text)
 	}
 	e := template.NewTemplateExpander(ctx, t.text, "__alert_"+s.rule, data, model.TimeFromUnixNano(s.at.UnixNano()), s.query, s.externalURL, nil)
-	b := &budget{ctx: ctx}
-	e.Funcs(b.functions())
+	e.Funcs(guard().functions(ctx))
 	out, err := e.Expand()
 	if err != nil {
 		return bounded(fmt.Sprintf("<error expanding template: %s>", err))
@@ -84,132 +76,42 @@ func bounded(s string) string {
 	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
 }
 
-// guarded puts a step into every loop, branch and template of the text, and what counts the output behind every action. A text that
-// cannot be read stays as it is: whoever expands it says so.
-func guarded(name, value string) string {
-	tree := parse.New(name)
-	tree.Mode = parse.SkipFuncCheck
-	set := map[string]*parse.Tree{}
-	if _, err := tree.Parse(value, "", "", set); err != nil {
-		return value
-	}
-	var out strings.Builder
-	for n, t := range set {
-		guardList(t.Root)
-		if n != name {
-			fmt.Fprintf(&out, "{{define %q}}%s{{end}}", n, t.Root)
-		}
-	}
-	if main := set[name]; main != nil {
-		out.WriteString(main.Root.String())
-	}
-	return out.String()
+// keeper guards the templates of rules.
+type keeper struct{ *guarded.Guard }
+
+// guard is made anew each time: it holds nothing but functions.
+func guard() keeper {
+	limits := guarded.Limits{Steps: maxSteps, Depth: maxDepth, Output: maxOutput, Value: maxOutput, Made: maxMade, Matching: maxMatching}
+	return keeper{guarded.New(limits, texttemplate.FuncMap{
+		"args":           func(_ *guarded.Frame, values ...any) (map[string]any, error) { return args(values...) },
+		"reReplaceAll":   guarded.ReplaceAll,
+		"match":          guarded.Match,
+		"urlQueryEscape": guarded.Text(url.QueryEscape),
+		"graphLink":      guarded.Text(strutil.GraphLinkForExpression),
+		"tableLink":      guarded.Text(strutil.TableLinkForExpression),
+	})}
 }
 
-func guardList(l *parse.ListNode) {
-	if l == nil {
-		return
+// rewritten is the text with the guards in it. One that cannot be read stays as it is: whoever expands it says so.
+func (k keeper) rewritten(name, value string) string {
+	safe, err := k.Rewrite(name, value)
+	if err == nil {
+		return safe
 	}
-	for _, n := range l.Nodes {
-		switch n := n.(type) {
-		case *parse.ActionNode:
-			if len(n.Pipe.Decl) == 0 {
-				n.Pipe.Cmds = append(n.Pipe.Cmds, call(outFunc))
-			}
-		case *parse.IfNode:
-			guardBranch(&n.BranchNode)
-		case *parse.WithNode:
-			guardBranch(&n.BranchNode)
-		case *parse.RangeNode:
-			guardBranch(&n.BranchNode)
-		}
+	if errors.Is(err, guarded.ErrRefused) {
+		return refused(err)
 	}
-	step := &parse.ActionNode{NodeType: parse.NodeAction, Pipe: &parse.PipeNode{NodeType: parse.NodePipe, Cmds: []*parse.CommandNode{call(stepFunc)}}}
-	// Text is bounded by what the template itself has, times the steps: each says how much it is.
-	size := 0
-	for _, n := range l.Nodes {
-		if t, ok := n.(*parse.TextNode); ok {
-			size += len(t.Text)
-		}
-	}
-	step.Pipe.Cmds[0].Args = append(step.Pipe.Cmds[0].Args, &parse.NumberNode{
-		NodeType: parse.NodeNumber, IsInt: true, Int64: int64(size), Text: fmt.Sprint(size),
-	})
-	l.Nodes = append([]parse.Node{step}, l.Nodes...)
+	return value
 }
 
-func guardBranch(b *parse.BranchNode) {
-	guardList(b.List)
-	guardList(b.ElseList)
-}
+// refused is a template that fails with the error.
+func refused(err error) string { return fmt.Sprintf("{{%s %q}}", refusedFunc, err.Error()) }
 
-func call(name string) *parse.CommandNode {
-	return &parse.CommandNode{NodeType: parse.NodeCommand, Args: []parse.Node{&parse.IdentifierNode{NodeType: parse.NodeIdentifier, Ident: name}}}
-}
+// refusedFunc fails with what it is given.
+const refusedFunc = "__refused"
 
-// budget is what one template has used.
-type budget struct {
-	ctx   context.Context // a template's functions get no argument of ours
-	steps int
-	bytes int
-}
-
-// functions are the guards, and those of the library that can give more than they get.
-func (b *budget) functions() texttemplate.FuncMap {
-	return texttemplate.FuncMap{
-		stepFunc: b.step,
-		outFunc:  b.out,
-		"args":   args,
-		"print":  func(a ...any) (string, error) { return within(a, func() string { return fmt.Sprint(a...) }) },
-		"println": func(a ...any) (string, error) {
-			return within(a, func() string { return fmt.Sprintln(a...) })
-		},
-		"printf": printf,
-		"html": func(a ...any) (string, error) {
-			return within(a, func() string { return texttemplate.HTMLEscaper(a...) })
-		},
-		"js": func(a ...any) (string, error) {
-			return within(a, func() string { return texttemplate.JSEscaper(a...) })
-		},
-		"urlquery": func(a ...any) (string, error) {
-			return within(a, func() string { return texttemplate.URLQueryEscaper(a...) })
-		},
-		"reReplaceAll":   reReplaceAll,
-		"match":          match,
-		"urlQueryEscape": bounds(url.QueryEscape),
-		"graphLink":      bounds(strutil.GraphLinkForExpression),
-		"tableLink":      bounds(strutil.TableLinkForExpression),
-	}
-}
-
-// step counts a step, and the bytes of text that come with it. It gives nothing.
-func (b *budget) step(text int) (string, error) {
-	b.steps++
-	if b.steps > maxSteps {
-		return "", errTooMany
-	}
-	if b.steps%64 == 1 && b.ctx.Err() != nil {
-		return "", context.Cause(b.ctx)
-	}
-	b.bytes += text
-	if b.bytes > maxOutput {
-		return "", errTooLong
-	}
-	return "", nil
-}
-
-// out counts what is given out, and gives it on.
-func (b *budget) out(v any) (any, error) {
-	s, ok := v.(string)
-	if !ok {
-		var err error
-		if s, err = within([]any{v}, func() string { return fmt.Sprint(v) }); err != nil {
-			return nil, err
-		}
-	}
-	b.bytes += len(s)
-	if b.bytes > maxOutput {
-		return nil, errTooLong
-	}
-	return v, b.ctx.Err()
+func (k keeper) functions(ctx context.Context) texttemplate.FuncMap {
+	out := k.Functions(func() func() error { return func() error { return context.Cause(ctx) } })
+	out[refusedFunc] = func(why string) (string, error) { return "", errors.New(why) }
+	return out
 }

@@ -144,6 +144,9 @@ func Match(f *Frame, pattern, s string) (bool, error) {
 	return re.MatchString(s), nil
 }
 
+// maxReplaced is how many bytes a text may have in which something is replaced: all the places are known before the first is.
+const maxReplaced = 1 << 20
+
 // ReplaceAll is regexp's ReplaceAllString, bounded.
 func ReplaceAll(f *Frame, pattern, replacement, s string) (string, error) {
 	re, err := f.compile(pattern, len(s))
@@ -151,12 +154,15 @@ func ReplaceAll(f *Frame, pattern, replacement, s string) (string, error) {
 		return "", err
 	}
 	limit := f.b.Value
+	if len(s) > maxReplaced {
+		return "", ErrMatching
+	}
 	if strings.Count(replacement, "$")*len(s)+len(replacement) > max(4<<20, limit) {
 		return "", tooLong(limit) // of a single match
 	}
 	from := 0
 	var out []byte
-	for _, at := range re.FindAllStringSubmatchIndex(s, limit/64+1) {
+	for _, at := range re.FindAllStringSubmatchIndex(s, -1) {
 		out = append(out, s[from:at[0]]...)
 		out = re.ExpandString(out, replacement, s, at)
 		if from = at[1]; len(out) > limit {

@@ -33,6 +33,9 @@ var (
 	ErrFormat   = errors.New("printf: widths, precisions and argument numbers have three digits at most, and no *")
 )
 
+// ErrRefused is wrapped by what Rewrite says of a template that can be read, but must not be run.
+var ErrRefused = errors.New("not allowed")
+
 // prefix begins the names of everything that Rewrite puts in. Nobody else may use it.
 const prefix = "__"
 

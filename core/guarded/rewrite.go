@@ -42,7 +42,7 @@ func (g *Guard) Rewrite(name, text string) (string, error) {
 	}
 	// What was written must be read as what was meant: else somebody could hide an action where it is not guarded.
 	if _, again, err := parseSet(name, out.String()); err != nil || !means(again, want) {
-		return "", fmt.Errorf("template: %s: it cannot be made safe to run: write it more plainly", name)
+		return "", fmt.Errorf("%w: template: %s: it cannot be made safe to run: write it more plainly", ErrRefused, name)
 	}
 	return out.String(), nil
 }
@@ -79,7 +79,7 @@ type rewriter struct {
 
 func (r *rewriter) wrong(n parse.Node, format string, args ...any) error {
 	location, _ := r.tree.ErrorContext(n)
-	return fmt.Errorf("template: %s: %s", location, fmt.Sprintf(format, args...))
+	return fmt.Errorf("%w: template: %s: %s", ErrRefused, location, fmt.Sprintf(format, args...))
 }
 
 func (r *rewriter) template() error {
