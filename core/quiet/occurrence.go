@@ -32,7 +32,7 @@ type Planned struct {
 type Untold struct {
 	Planned
 	ProjectNames []string // of the projects in its scope that there are
-	Silenced     bool     // silences of it were stored once
+	Silenced     []string // for which kinds of things in scopes silences of it were stored
 	Revision     int64
 }
 

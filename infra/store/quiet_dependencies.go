@@ -2,11 +2,13 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/tokiflow/tokiflow/core/fault"
 	"github.com/tokiflow/tokiflow/core/quiet"
@@ -14,10 +16,18 @@ import (
 	"github.com/tokiflow/tokiflow/infra/store/internal/db"
 )
 
-// Dependencies returns what each of the organisation's monitors depends on.
-func (s *Store) Dependencies(ctx context.Context, org tenant.OrgID) (quiet.Edges, error) {
+// Dependencies returns what each of the organisation's monitors depends on, and the version of its alerting at which that changed last.
+// Where that is the one known, no edges come back: they are as they were. Known is -1 where nothing is.
+func (s *Store) Dependencies(ctx context.Context, org tenant.OrgID, known int64) (quiet.Edges, int64, error) {
+	version, err := s.q.DependenciesVersion(ctx, org)
+	if errors.Is(err, pgx.ErrNoRows) {
+		version, err = 0, nil
+	}
+	if err != nil || version == known {
+		return nil, version, wrap("dependencies", err)
+	}
 	rows, err := s.q.Dependencies(ctx, org)
-	return toEdges(rows), wrap("dependencies", err)
+	return toEdges(rows), version, wrap("dependencies", err)
 }
 
 func toEdges(rows []db.DependenciesRow) quiet.Edges {
@@ -68,6 +78,9 @@ func (s *Store) PutMonitorDependencies(ctx context.Context, org tenant.OrgID, mo
 			return err
 		}
 		if _, err := q.RaiseAlerting(ctx, org); err != nil {
+			return err
+		}
+		if err := q.SetDependenciesVersion(ctx, org); err != nil {
 			return err
 		}
 		return q.NotifyAlerting(ctx, org.String())

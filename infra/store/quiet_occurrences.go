@@ -71,8 +71,11 @@ func (s *Store) UntoldOccurrences(ctx context.Context, limit int) ([]quiet.Untol
 	return out, nil
 }
 
-// MarkOccurrence says that silences of the occurrence, as it stood at its revision, were stored, or that none are needed.
-func (s *Store) MarkOccurrence(ctx context.Context, org tenant.OrgID, u quiet.Untold, silenced bool) error {
+// MarkOccurrence says for which kinds of things silences of the occurrence, as it stood at its revision, have been stored.
+func (s *Store) MarkOccurrence(ctx context.Context, org tenant.OrgID, u quiet.Untold, silenced []string) error {
+	if silenced == nil {
+		silenced = []string{}
+	}
 	return wrap("mark occurrence", s.q.MarkOccurrence(ctx, db.MarkOccurrenceParams{
 		OrgID: org, WindowID: u.Window, DueAt: u.DueAt, Revision: u.Revision, Silenced: silenced,
 	}))

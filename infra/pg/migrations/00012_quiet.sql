@@ -26,7 +26,7 @@ create table maintenance_occurrences (
     starts_at timestamptz not null,
     ends_at   timestamptz not null,         -- as starts_at: it never was
     cancelled boolean not null default false, -- its window was changed or deleted before it was over
-    silenced  boolean not null default false, -- silences of it were stored
+    silenced  text[] not null default '{}', -- for which kinds of things in scopes silences of it were stored
     revision  bigint not null default 1,
     told      bigint not null default 0,    -- the revision of which silences were stored, or needed not be
     primary key (window_id, due_at)
@@ -44,5 +44,8 @@ create table monitor_dependencies (
 create index monitor_dependencies_org on monitor_dependencies (org_id);
 create index monitor_dependencies_parent on monitor_dependencies (parent_id);
 
+alter table alerting add column dependencies_version bigint not null default 0; -- version at which dependencies changed last
+
 -- +goose Down
+alter table alerting drop column dependencies_version;
 drop table monitor_dependencies, maintenance_occurrences, maintenance_windows;

@@ -68,8 +68,8 @@ where o.told < o.revision
 order by o.org_id, o.starts_at limit @max_rows;
 
 -- name: MarkOccurrence :exec
-update maintenance_occurrences set told = greatest(told, @revision), silenced = silenced or @silenced
-where org_id = @org_id and window_id = @window_id and due_at = @due_at;
+update maintenance_occurrences set told = @revision, silenced = @silenced
+where org_id = @org_id and window_id = @window_id and due_at = @due_at and told < @revision;
 
 -- name: OccurrencesWithin :many
 select scope, starts_at, ends_at from maintenance_occurrences
@@ -105,3 +105,9 @@ select @org_id, @monitor_id, p from unnest(@parents::uuid[]) as p;
 
 -- name: MonitorNames :many
 select id, name from monitors where org_id = @org_id and id = any (@ids::uuid[]);
+
+-- name: DependenciesVersion :one
+select dependencies_version from alerting where org_id = @org_id;
+
+-- name: SetDependenciesVersion :exec
+update alerting set dependencies_version = version where org_id = @org_id;

@@ -137,6 +137,17 @@ func (q *Queries) DependenciesOf(ctx context.Context, arg DependenciesOfParams) 
 	return items, nil
 }
 
+const dependenciesVersion = `-- name: DependenciesVersion :one
+select dependencies_version from alerting where org_id = $1
+`
+
+func (q *Queries) DependenciesVersion(ctx context.Context, orgID tenant.OrgID) (int64, error) {
+	row := q.db.QueryRow(ctx, dependenciesVersion, orgID)
+	var dependencies_version int64
+	err := row.Scan(&dependencies_version)
+	return dependencies_version, err
+}
+
 const dueMaintenanceWindows = `-- name: DueMaintenanceWindows :many
 select id, org_id, name, comment, scope, time, created_by, created_at, updated_at, next_at from maintenance_windows
 where next_at < $1::timestamptz and deleted_at is null
@@ -405,13 +416,13 @@ func (q *Queries) MaintenanceWindows(ctx context.Context, orgID tenant.OrgID) ([
 }
 
 const markOccurrence = `-- name: MarkOccurrence :exec
-update maintenance_occurrences set told = greatest(told, $1), silenced = silenced or $2
-where org_id = $3 and window_id = $4 and due_at = $5
+update maintenance_occurrences set told = $1, silenced = $2
+where org_id = $3 and window_id = $4 and due_at = $5 and told < $1
 `
 
 type MarkOccurrenceParams struct {
 	Revision int64
-	Silenced bool
+	Silenced []string
 	OrgID    tenant.OrgID
 	WindowID uuid.UUID
 	DueAt    time.Time
@@ -645,6 +656,15 @@ func (q *Queries) ReplaceMaintenanceWindow(ctx context.Context, arg ReplaceMaint
 	return i, err
 }
 
+const setDependenciesVersion = `-- name: SetDependenciesVersion :exec
+update alerting set dependencies_version = version where org_id = $1
+`
+
+func (q *Queries) SetDependenciesVersion(ctx context.Context, orgID tenant.OrgID) error {
+	_, err := q.db.Exec(ctx, setDependenciesVersion, orgID)
+	return err
+}
+
 const setNextOccurrence = `-- name: SetNextOccurrence :exec
 update maintenance_windows set next_at = $1 where org_id = $2 and id = $3
 `
@@ -688,7 +708,7 @@ type UntoldOccurrencesRow struct {
 	StartsAt  time.Time
 	EndsAt    time.Time
 	Cancelled bool
-	Silenced  bool
+	Silenced  []string
 	Revision  int64
 }
 
