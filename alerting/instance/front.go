@@ -1,0 +1,184 @@
+package instance
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	amalert "github.com/prometheus/alertmanager/alert"
+	apiv2 "github.com/prometheus/alertmanager/api/v2"
+	"github.com/prometheus/alertmanager/cluster"
+	amconfig "github.com/prometheus/alertmanager/config"
+	"github.com/prometheus/alertmanager/dispatch"
+	"github.com/prometheus/common/model"
+
+	"github.com/tokiflow/tokiflow/alerting/config"
+)
+
+const (
+	apiPrefix   = "/api/v2/"
+	maxBody     = 4 << 20
+	maxReads    = 16 // at a time
+	saveRequest = 5 * time.Second
+)
+
+// front is the HTTP side of an instance: Alertmanager's API v2, with what it changes saved before it answers. The API is made at the
+// first request: most instances never have one, and it is the largest part.
+type front struct {
+	i     *Instance
+	reads chan struct{}
+
+	mu  sync.Mutex
+	api *apiv2.API // nil: nobody asked yet
+
+	// writing is held while silences change, so that what is broadcast is known to belong to a request.
+	writing   sync.Mutex
+	capturing bool
+	captured  [][]byte
+}
+
+func newFront(i *Instance) *front {
+	f := &front{i: i, reads: make(chan struct{}, maxReads)}
+	i.silences.SetBroadcast(func(body []byte) {
+		if f.capturing {
+			f.captured = append(f.captured, body)
+		}
+	})
+	return f
+}
+
+// ServeHTTP implements http.Handler.
+func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	switch {
+	case r.URL.Path == "/-/healthy" || r.URL.Path == "/-/ready":
+		f.ready(w)
+	case strings.HasPrefix(r.URL.Path, apiPrefix):
+		f.serveAPI(w, r)
+	default:
+		http.NotFound(w, r)
+	}
+}
+
+func (f *front) ready(w http.ResponseWriter) {
+	select {
+	case <-f.i.quit:
+		http.Error(w, "stopped", http.StatusServiceUnavailable)
+	default:
+		_, _ = io.WriteString(w, "OK")
+	}
+}
+
+func (f *front) serveAPI(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength > maxBody {
+		http.Error(w, fmt.Sprintf("the body is larger than %d bytes", maxBody), http.StatusRequestEntityTooLarge)
+		return
+	}
+	h, err := f.handler()
+	if err != nil {
+		f.i.o.Logger.Error("the API could not be made", "err", err)
+		http.Error(w, "the API could not be made", http.StatusInternalServerError)
+		return
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+	switch {
+	case r.Method == http.MethodGet:
+		select {
+		case f.reads <- struct{}{}:
+			defer func() { <-f.reads }()
+			h.ServeHTTP(w, r)
+		default:
+			http.Error(w, "too many requests at a time, try again", http.StatusServiceUnavailable)
+		}
+	case r.Method == http.MethodPost && r.URL.Path == apiPrefix+"silences",
+		r.Method == http.MethodDelete && strings.HasPrefix(r.URL.Path, apiPrefix+"silence/"):
+		f.changeSilences(h, w, r)
+	default:
+		h.ServeHTTP(w, r)
+	}
+}
+
+// handler returns the API's handler, making it when it is the first to ask.
+func (f *front) handler() (http.Handler, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.api != nil {
+		return f.api.Handler, nil
+	}
+	i := f.i
+	api, err := apiv2.NewAPI(&posted{Alerts: i.alerts, i: i}, f.groups, i.groups.Muted, i.silences, alone{}, quiet(i.o.Logger), nowhere{})
+	if err != nil {
+		return nil, err
+	}
+	api.Update(shownConfig(i.graph.Load().config), f.status)
+	f.api = api
+	return api.Handler, nil
+}
+
+// update has the API show another configuration.
+func (f *front) update(c *config.Config) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.api != nil {
+		f.api.Update(shownConfig(c), f.status)
+	}
+}
+
+// status finds out what mutes an alert, for the marker in the context.
+func (f *front) status(ctx context.Context, labels model.LabelSet) {
+	i := f.i
+	i.graph.Load().inhibitor.Mutes(ctx, labels)
+	i.silencer.Mutes(ctx, labels)
+	if len(i.o.Muters) == 0 {
+		return
+	}
+	if a, err := i.alerts.Get(labels.Fingerprint()); err == nil {
+		mutes(i.o.Muters).mark(ctx, a)
+	}
+}
+
+// groups returns the dispatcher's groups with alerts as they are to be shown.
+func (f *front) groups(ctx context.Context, routes func(*dispatch.Route) bool, alerts func(*amalert.Alert, time.Time) bool) (dispatch.AlertGroups, map[model.Fingerprint][]string, error) {
+	g := f.i.graph.Load()
+	groups, receivers, err := g.dispatcher.Groups(ctx, routes, alerts)
+	now, timeout := time.Now(), resolveTimeout(g.config)
+	for _, group := range groups {
+		for n, a := range group.Alerts {
+			group.Alerts[n] = shown(a, now, timeout)
+		}
+	}
+	return groups, receivers, err
+}
+
+// shownConfig returns what the API shows of a configuration: as it was written.
+func shownConfig(c *config.Config) *amconfig.Config {
+	if c.Shown != nil {
+		return c.Shown
+	}
+	return c.Alertmanager
+}
+
+func resolveTimeout(c *config.Config) time.Duration {
+	if c.Alertmanager.Global == nil {
+		return time.Duration(amconfig.DefaultGlobalConfig().ResolveTimeout)
+	}
+	return time.Duration(c.Alertmanager.Global.ResolveTimeout)
+}
+
+// alone is a cluster of one: what clients that wait for a cluster to be ready want to see.
+type alone struct{}
+
+// Name implements cluster.ClusterPeer and cluster.ClusterMember.
+func (alone) Name() string { return "tokiflow" }
+
+// Address implements cluster.ClusterMember.
+func (alone) Address() string { return "" }
+
+// Status implements cluster.ClusterPeer.
+func (alone) Status() string { return "ready" }
+
+// Peers implements cluster.ClusterPeer.
+func (a alone) Peers() []cluster.ClusterMember { return []cluster.ClusterMember{a} }

@@ -1,0 +1,131 @@
+package instance
+
+import (
+	"fmt"
+	"net/url"
+	"time"
+
+	"github.com/prometheus/alertmanager/dispatch"
+	"github.com/prometheus/alertmanager/eventrecorder"
+	"github.com/prometheus/alertmanager/inhibit"
+	"github.com/prometheus/alertmanager/nflog/nflogpb"
+	"github.com/prometheus/alertmanager/notify"
+	"github.com/prometheus/alertmanager/template"
+	"github.com/prometheus/alertmanager/timeinterval"
+
+	"github.com/tokiflow/tokiflow/alerting/config"
+)
+
+// dispatchMaintenance is how often a dispatcher forgets empty groups, as Alertmanager's own default has it.
+const dispatchMaintenance = 30 * time.Second
+
+// graph is what hangs on a configuration: the routes, who groups by them, and the way of a flush. A configuration put in its place
+// makes another one.
+type graph struct {
+	config     *config.Config
+	dispatcher *dispatch.Dispatcher
+	inhibitor  *inhibit.Inhibitor
+	flushes    *flushes
+}
+
+// build makes the graph of a configuration without starting anything.
+func (i *Instance) build(c *config.Config) (*graph, error) {
+	am := c.Alertmanager
+	if am == nil || am.Route == nil {
+		return nil, fmt.Errorf("the configuration of organisation %s has no route", i.o.Org)
+	}
+	t, err := newTemplate(c, i.o.ExternalURL)
+	if err != nil {
+		return nil, fmt.Errorf("reading the templates: %w", err)
+	}
+	integrations := map[string][]notify.Integration{}
+	if i.o.Notify {
+		if integrations, err = i.o.Build(c, t); err != nil {
+			return nil, fmt.Errorf("making the receivers: %w", err)
+		}
+	}
+	routes := dispatch.NewRoute(am.Route, nil)
+	intervals := make(map[string][]timeinterval.TimeInterval, len(am.MuteTimeIntervals)+len(am.TimeIntervals))
+	for _, ti := range am.MuteTimeIntervals {
+		intervals[ti.Name] = ti.TimeIntervals
+	}
+	for _, ti := range am.TimeIntervals {
+		intervals[ti.Name] = ti.TimeIntervals
+	}
+	logger := calm(i.o.Logger)
+	g := &graph{config: c, inhibitor: inhibit.NewInhibitor(i.alerts, am.InhibitRules, logger, eventrecorder.NopRecorder())}
+	way := i.way(g.inhibitor, timeinterval.NewIntervener(intervals))
+	var done *saver
+	if i.o.Notify {
+		way, done = append(way, i.telling(routes, integrations)), i.saver
+	}
+	g.flushes = newFlushes(way, i.book, i.log, done, routes)
+	g.dispatcher = dispatch.NewDispatcher(i.alerts, routes, g.flushes, i.groups, flushTimeout, dispatchMaintenance, nil, logger, eventrecorder.NopRecorder(), nil, t)
+	return g, nil
+}
+
+// way returns the stages that decide whether an alert is told at all. What a dependency or the installation's guard mutes comes first,
+// then what Alertmanager does, in its order.
+func (i *Instance) way(inhibitor *inhibit.Inhibitor, intervals *timeinterval.Intervener) notify.MultiStage {
+	m := i.o.Metrics.notify
+	return notify.MultiStage{
+		mutes(i.o.Muters),
+		notify.NewMuteStage(inhibitor, m),
+		notify.NewTimeActiveStage(intervals, i.groups, m),
+		notify.NewTimeMuteStage(intervals, i.groups, m),
+		notify.NewMuteStage(i.silencer, m),
+	}
+}
+
+// telling returns the stages that tell the receivers: Alertmanager's, built here because of firingFirst, which has to stand right
+// before each integration's, so that one that hangs holds up no other.
+func (i *Instance) telling(routes *dispatch.Route, integrations map[string][]notify.Integration) notify.Stage {
+	m := i.o.Metrics
+	receivers := notify.RoutingStage{}
+	routes.Walk(func(r *dispatch.Route) {
+		name := r.RouteOpts.Receiver
+		fan := notify.FanoutStage{}
+		for n := range integrations[name] {
+			one := &integrations[name][n]
+			recv := &nflogpb.Receiver{GroupName: name, Integration: one.Name(), Idx: uint32(one.Index())} //nolint:gosec // a place in a list
+			fan = append(fan, &firingFirst{log: i.log, recv: recv, late: m.toldLate, next: notify.MultiStage{
+				notify.NewDedupStage(one, i.log, recv),
+				notify.NewRetryStage(*one, name, m.notify, eventrecorder.NopRecorder()),
+				notify.NewSetNotifiesStage(i.log, recv),
+			}})
+		}
+		receivers[name] = fan
+	})
+	var stage notify.Stage = receivers
+	for n := len(i.o.Stages) - 1; n >= 0; n-- {
+		stage = i.o.Stages[n](stage)
+	}
+	return notify.MultiStage{acknowledged{}, stage}
+}
+
+// run starts the graph and returns when it has all alerts. It flushes nothing before the instant.
+func (g *graph) run(from time.Time) {
+	go g.inhibitor.Run()
+	g.inhibitor.WaitForLoading() // so that nothing is told that is inhibited
+	go g.dispatcher.Run(from)
+	g.dispatcher.WaitForLoading()
+}
+
+// stop ends it: what is being delivered may end first, see stopGrace.
+func (g *graph) stop() {
+	g.flushes.drain(stopGrace)
+	g.dispatcher.Stop()
+	g.inhibitor.Stop()
+}
+
+// flushTimeout is how long a flush may take, of a group that is flushed every d.
+func flushTimeout(d time.Duration) time.Duration { return max(d, notify.MinTimeout) }
+
+func newTemplate(_ *config.Config, external *url.URL) (*template.Template, error) {
+	t, err := template.FromGlobs(nil)
+	if err != nil {
+		return nil, err
+	}
+	t.ExternalURL = external
+	return t, nil
+}
