@@ -64,6 +64,7 @@ type Store interface {
 	Incidents
 	Rules
 	Forwards
+	Notifications
 }
 
 // PingReader reads pings. A history.Key that it did not make is a fault of code invalid.
@@ -106,6 +107,7 @@ type Options struct {
 	Publisher Publisher
 	Rules     RuleFormat       // nil: rules can be neither written nor read as YAML
 	Secrets   Sealer           // nil: forwards cannot be written
+	Receivers Receivers        // nil: receivers can be neither listed nor tried
 	Clock     func() time.Time // nil: time.Now
 	Logger    *slog.Logger     // nil: none
 	BaseURL   string           // under which clients reach this server, as https://tokiflow.example.com
@@ -127,6 +129,8 @@ type API struct {
 	keys        *auth.Keys
 	ruleFormat  RuleFormat
 	secrets     Sealer
+	receivers   Receivers
+	trials      trials
 }
 
 // New makes an API.
@@ -134,7 +138,7 @@ func New(o Options) *API {
 	a := &API{
 		store: o.Store, history: o.History, publisher: o.Publisher, now: o.Clock, log: o.Logger,
 		baseURL: strings.TrimRight(o.BaseURL, "/"), version: o.Version, resolveWait: o.ResolveWait, ruleFormat: o.Rules,
-		secrets: o.Secrets,
+		secrets: o.Secrets, receivers: o.Receivers,
 	}
 	if a.now == nil {
 		a.now = time.Now
@@ -198,6 +202,8 @@ func (a *API) describe(adapter huma.Adapter) huma.API {
 	a.apiKeyOperations(h)
 	a.ruleOperations(h)
 	a.forwardOperations(h)
+	a.notificationOperations(h)
+	a.receiverOperations(h)
 	describeBatch(h)
 	return h
 }
