@@ -111,11 +111,12 @@ func description(e incident.Evidence) string {
 	return b.String()
 }
 
-// evidence is the JSON of it, with as much of the output's end as fits.
+// evidence is the JSON of it, with as much of the output's end as fits, or a little less.
 func evidence(e incident.Evidence) string {
+	e.Output = tail(e.Output, maxEvidence)
 	b, err := json.Marshal(e)
-	if err == nil && len(b) > maxEvidence {
-		e.Output = tail(e.Output, len(e.Output)-(len(b)-maxEvidence)) // a byte of it takes at least one in JSON
+	for err == nil && len(b) > maxEvidence && e.Output != "" {
+		e.Output = tail(e.Output, len(e.Output)-1-(len(b)-maxEvidence)/6) // a byte takes six at most
 		b, err = json.Marshal(e)
 	}
 	if err != nil || len(b) > maxEvidence || string(b) == "{}" {
