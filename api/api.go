@@ -107,6 +107,7 @@ type Options struct {
 	Publisher Publisher
 	Rules     RuleFormat       // nil: rules can be neither written nor read as YAML
 	Secrets   Sealer           // nil: forwards cannot be written
+	Slack     Slack            // nil: Slack cannot be connected
 	Receivers Receivers        // nil: receivers can be neither listed nor tried
 	Clock     func() time.Time // nil: time.Now
 	Logger    *slog.Logger     // nil: none
@@ -129,6 +130,7 @@ type API struct {
 	keys        *auth.Keys
 	ruleFormat  RuleFormat
 	secrets     Sealer
+	slack       Slack
 	receivers   Receivers
 	trials      trials
 }
@@ -138,7 +140,7 @@ func New(o Options) *API {
 	a := &API{
 		store: o.Store, history: o.History, publisher: o.Publisher, now: o.Clock, log: o.Logger,
 		baseURL: strings.TrimRight(o.BaseURL, "/"), version: o.Version, resolveWait: o.ResolveWait, ruleFormat: o.Rules,
-		secrets: o.Secrets, receivers: o.Receivers,
+		secrets: o.Secrets, slack: o.Slack, receivers: o.Receivers,
 	}
 	if a.now == nil {
 		a.now = time.Now
@@ -202,6 +204,7 @@ func (a *API) describe(adapter huma.Adapter) huma.API {
 	a.apiKeyOperations(h)
 	a.ruleOperations(h)
 	a.forwardOperations(h)
+	a.slackOperations(h)
 	a.notificationOperations(h)
 	a.receiverOperations(h)
 	describeBatch(h)
