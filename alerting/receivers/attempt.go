@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"regexp"
 	"runtime/debug"
 	"strconv"
@@ -84,6 +85,9 @@ func (a *attempts) attempt(ctx context.Context, alerts []*amalert.Alert, last bo
 		a.mu.Unlock()
 	}
 	code, text := a.code(err), a.describe(ctx, err)
+	if _, unanswered := errors.AsType[*url.Error](err); unanswered && code == 0 {
+		retry = true // jira would wait for the next flush
+	}
 	retry = retry && !a.hopeless(code)
 	status := alert.Retrying
 	if last || !retry || ctx.Err() != nil {

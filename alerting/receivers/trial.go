@@ -3,7 +3,6 @@ package receivers
 import (
 	"context"
 	"fmt"
-	"net/url"
 	"sync"
 	"time"
 
@@ -11,11 +10,9 @@ import (
 	amalert "github.com/prometheus/alertmanager/alert"
 	"github.com/prometheus/alertmanager/nflog"
 	"github.com/prometheus/alertmanager/notify"
-	"github.com/prometheus/alertmanager/template"
 	"github.com/prometheus/common/model"
 
 	"github.com/tokiflow/tokiflow/alerting/config"
-	"github.com/tokiflow/tokiflow/alerting/texts"
 	"github.com/tokiflow/tokiflow/core/alert"
 	"github.com/tokiflow/tokiflow/core/fault"
 )
@@ -27,7 +24,7 @@ const TestAlert = "TokiflowTest"
 // the order of the configuration. It is not resolved afterwards. A receiver that does not exist is a fault of code not_found, one
 // that cannot be built of code invalid. It takes AttemptTimeout at most, and is written down as notifications are.
 func (r *Receivers) Test(ctx context.Context, c *config.Config, receiver string) ([]alert.Notification, error) {
-	t, err := newTemplate(c, r.o.ExternalURL)
+	t, err := c.NewTemplate(r.o.ExternalURL)
 	if err != nil {
 		return nil, fmt.Errorf("the templates: %w", err)
 	}
@@ -83,13 +80,4 @@ func testAlert(now time.Time) *amalert.Alert {
 		},
 		UpdatedAt: now,
 	}
-}
-
-func newTemplate(c *config.Config, external *url.URL) (*template.Template, error) {
-	t, err := template.FromGlobs(nil)
-	if err != nil {
-		return nil, err
-	}
-	t.ExternalURL = external
-	return t, texts.Parse(t)
 }

@@ -3,30 +3,23 @@
 package texts
 
 import (
-	"embed"
-	"fmt"
+	_ "embed"
+	"strings"
 
 	"github.com/prometheus/alertmanager/template"
 )
 
-//go:embed *.tmpl
-var files embed.FS //nolint:gochecknoglobals // embedded
+//go:embed default.tmpl
+var defaults string
+
+// All are the texts that define the templates, for config.Options.DefaultTemplates.
+func All() []string { return []string{defaults} }
 
 // Parse defines the templates in t, over Alertmanager's of the same names.
 func Parse(t *template.Template) error {
-	entries, err := files.ReadDir(".")
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		f, err := files.Open(e.Name())
-		if err != nil {
+	for _, text := range All() {
+		if err := t.Parse(strings.NewReader(text)); err != nil {
 			return err
-		}
-		err = t.Parse(f)
-		_ = f.Close() // embedded: nothing can be lost
-		if err != nil {
-			return fmt.Errorf("the default templates %s: %w", e.Name(), err)
 		}
 	}
 	return nil
