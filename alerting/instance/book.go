@@ -2,6 +2,7 @@ package instance
 
 import (
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -143,6 +144,13 @@ func (b *book) prune(before time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	maps.DeleteFunc(b.entries, func(_ model.Fingerprint, e *entry) bool { return e.put.ResolvedAt(before) })
+}
+
+// fingerprints returns those of all alerts known.
+func (b *book) fingerprints() model.Fingerprints {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return slices.Collect(maps.Keys(b.entries))
 }
 
 // size returns how many alerts are known.

@@ -20,6 +20,7 @@ import (
 	"github.com/prometheus/alertmanager/provider/mem"
 	"github.com/prometheus/alertmanager/silence"
 	"github.com/prometheus/alertmanager/template"
+	"github.com/prometheus/common/model"
 
 	"github.com/tokiflow/tokiflow/alerting/config"
 	"github.com/tokiflow/tokiflow/alerting/silences"
@@ -280,4 +281,15 @@ func (i *Instance) forget(now time.Time) {
 	} else {
 		i.book.prune(now.Add(-forgetShown))
 	}
+}
+
+// fingerprints returns those of all alerts there are.
+func (i *Instance) fingerprints() model.Fingerprints {
+	out := i.book.fingerprints()
+	it := i.alerts.GetPending()
+	defer it.Close()
+	for a := range it.Next() {
+		out = append(out, a.Data.Fingerprint())
+	}
+	return out
 }

@@ -116,8 +116,8 @@ func (f *front) take(m *silencepb.MeshSilence) {
 	f.merge(m)
 }
 
-// drop makes Alertmanager forget a silence: by letting it expire within moments, and cleaning up after that. Up to then it mutes as it
-// did. The lock is held.
+// drop makes Alertmanager forget a silence, and which alerts it has found silenced by what. It lets the silence expire within moments,
+// and cleans up after that; up to then it mutes as it did. The lock is held.
 func (f *front) drop(s *silencepb.Silence) {
 	const moment = 2 * time.Millisecond
 	last, ok := proto.Clone(s).(*silencepb.Silence)
@@ -130,6 +130,7 @@ func (f *front) drop(s *silencepb.Silence) {
 	if _, err := f.i.silences.GC(); err != nil {
 		f.i.o.Logger.Error("silences were not cleaned up", "err", err)
 	}
+	f.i.silencer.PostGC(f.i.fingerprints())
 }
 
 func (f *front) merge(m *silencepb.MeshSilence) {

@@ -1,0 +1,390 @@
+package instance_test
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/uuid"
+	amalert "github.com/prometheus/alertmanager/alert"
+	amconfig "github.com/prometheus/alertmanager/config"
+	"github.com/prometheus/alertmanager/notify"
+	"github.com/prometheus/alertmanager/template"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/prometheus/common/model"
+
+	"github.com/tokiflow/tokiflow/alerting/config"
+	"github.com/tokiflow/tokiflow/alerting/instance"
+	"github.com/tokiflow/tokiflow/core/alert"
+	"github.com/tokiflow/tokiflow/core/tenant"
+)
+
+var errDown = errors.New("the database is down")
+
+// table is a Store in memory that behaves as PostgreSQL does, and the feeder beside it. down makes the methods named in it fail.
+type table struct {
+	mu       sync.Mutex
+	version  int64
+	alerts   map[string]alert.Routed
+	silences map[string]alert.StoredSilence
+	log      map[string]alert.LogEntry
+	down     map[string]bool
+	calls    map[string]int
+}
+
+func newTable() *table {
+	return &table{
+		alerts: map[string]alert.Routed{}, silences: map[string]alert.StoredSilence{}, log: map[string]alert.LogEntry{},
+		down: map[string]bool{}, calls: map[string]int{},
+	}
+}
+
+// begin counts a call, under the lock, and returns what it is to fail with.
+func (s *table) begin(method string) error {
+	s.calls[method]++
+	if s.down[method] {
+		return errDown
+	}
+	return nil
+}
+
+func (s *table) fail(method string, down bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.down[method] = down
+}
+
+func (s *table) SaveLog(_ context.Context, _ tenant.OrgID, entries []alert.LogEntry) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.begin("SaveLog"); err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if key := e.GroupKey + "|" + e.Receiver; !s.log[key].LoggedAt.After(e.LoggedAt) {
+			s.log[key] = e
+		}
+	}
+	return nil
+}
+
+func (s *table) SaveSilences(_ context.Context, _ tenant.OrgID, silences []alert.StoredSilence) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.begin("SaveSilences"); err != nil {
+		return err
+	}
+	s.version++
+	for _, x := range silences {
+		x.Version = s.version
+		s.silences[x.ID] = x
+	}
+	return nil
+}
+
+func (s *table) SaveAlerts(_ context.Context, _ tenant.OrgID, alerts []alert.Routed) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.begin("SaveAlerts"); err != nil {
+		return err
+	}
+	s.put(alerts...)
+	return nil
+}
+
+func (s *table) RemoveAlerts(_ context.Context, _ tenant.OrgID, told []alert.Key) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.begin("RemoveAlerts"); err != nil {
+		return err
+	}
+	for _, k := range told {
+		if s.alerts[k.Fingerprint].Version == k.Version {
+			delete(s.alerts, k.Fingerprint)
+		}
+	}
+	return nil
+}
+
+// put stores alerts under a new version. The lock is held.
+func (s *table) put(alerts ...alert.Routed) {
+	s.version++
+	for _, a := range alerts {
+		a.Version = s.version
+		s.alerts[a.Fingerprint] = a
+	}
+}
+
+// open has a monitor's incident open at the instant, as the feeder does.
+func (s *table) open(monitor string, at time.Time, labels ...string) alert.Routed {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := map[string]string{"alertname": "MonitorMissed", "monitor": monitor, "project": "shop", "severity": "critical"}
+	for n := 0; n+1 < len(labels); n += 2 {
+		l[labels[n]] = labels[n+1]
+	}
+	r := alert.Routed{Fingerprint: fingerprint(l), Source: alert.FromIncident, Labels: l, Annotations: map[string]string{"summary": monitor + " is missed"}, StartsAt: at, Incident: uuid.New()}
+	s.put(r)
+	return r
+}
+
+// change stores the alert of an incident as f leaves it.
+func (s *table) change(r alert.Routed, f func(*alert.Routed)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, have := range s.alerts {
+		if have.Incident == r.Incident {
+			f(&have)
+			s.put(have)
+		}
+	}
+}
+
+func (s *table) resolve(r alert.Routed, at time.Time) {
+	s.change(r, func(have *alert.Routed) { have.EndsAt = at })
+}
+
+// since returns what an instance is to be told that has seen up to the version; 0: all, with the log.
+func (s *table) since(version int64) alert.State {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := alert.State{Version: s.version}
+	for _, a := range s.alerts {
+		if a.Version > version {
+			out.Alerts = append(out.Alerts, a)
+		}
+	}
+	for _, x := range s.silences {
+		if x.Version > version {
+			out.Silences = append(out.Silences, x)
+		}
+	}
+	if version == 0 {
+		out.Log = slices.Collect(maps.Values(s.log))
+	}
+	return out
+}
+
+// left returns the monitors, or names, of the alerts in the table.
+func (s *table) left() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []string
+	for _, a := range s.alerts {
+		out = append(out, cmp.Or(a.Labels["monitor"], a.Labels["alertname"]))
+	}
+	slices.Sort(out)
+	return strings.Join(out, " ")
+}
+
+func fingerprint(labels map[string]string) string {
+	set := model.LabelSet{}
+	for k, v := range labels {
+		set[model.LabelName(k)] = model.LabelValue(v)
+	}
+	return set.Fingerprint().String()
+}
+
+// phone is what a receiver's integration heard, message by message: "a b, -c" is that a and b fire and c is resolved.
+type phone struct {
+	mu    sync.Mutex
+	heard []string
+	last  []*amalert.Alert
+	down  error
+	hang  bool // until the context ends
+	quiet bool // it does not want to hear of resolutions
+}
+
+func (p *phone) SendResolved() bool { return !p.quiet }
+
+func (p *phone) Notify(ctx context.Context, alerts ...*amalert.Alert) (bool, error) {
+	p.mu.Lock()
+	down, hang := p.down, p.hang
+	p.mu.Unlock()
+	if hang {
+		<-ctx.Done()
+		return true, ctx.Err()
+	}
+	if down != nil {
+		return true, down
+	}
+	var firing, resolved []string
+	for _, a := range alerts {
+		name := string(cmp.Or(a.Labels["monitor"], a.Labels["alertname"]))
+		if a.Resolved() {
+			resolved = append(resolved, "-"+name)
+		} else {
+			firing = append(firing, name)
+		}
+	}
+	slices.Sort(firing)
+	slices.Sort(resolved)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.heard, p.last = append(p.heard, strings.Join(append(firing, resolved...), " ")), alerts
+	return false, nil
+}
+
+func (p *phone) set(f func(*phone)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	f(p)
+}
+
+// world is an organisation with its table, its phones by receiver's name, and an instance that may stop and start again.
+type world struct {
+	t      *testing.T
+	o      instance.Options
+	table  *table
+	phones map[string][]*phone
+	config *config.Config
+	i      *instance.Instance
+	seen   int64
+	reg    *prometheus.Registry
+}
+
+const plainConfig = `
+route: {receiver: team, group_by: [project], group_wait: 10s, group_interval: 15s, repeat_interval: 4h}
+receivers: [{name: team}]
+`
+
+// newWorld makes a world whose every receiver has one phone. It starts nothing.
+func newWorld(t *testing.T, yaml string) *world {
+	t.Helper()
+	w := &world{t: t, table: newTable(), phones: map[string][]*phone{}, reg: prometheus.NewRegistry()}
+	w.config = w.parse(yaml)
+	for _, r := range w.config.Alertmanager.Receivers {
+		w.phones[r.Name] = []*phone{{}}
+	}
+	external, err := url.Parse("https://tokiflow.example/alertmanager")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.o = instance.Options{
+		Org: tenant.OrgID{UUID: uuid.New()}, Notify: true, ExternalURL: external, Build: w.build, Store: w.table, Metrics: instance.NewMetrics(w.reg),
+		Logger: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelInfo})),
+	}
+	return w
+}
+
+func (w *world) parse(yaml string) *config.Config {
+	w.t.Helper()
+	c, err := amconfig.Load(yaml)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return &config.Config{Alertmanager: c}
+}
+
+func (w *world) build(c *config.Config, _ *template.Template) (map[string][]notify.Integration, error) {
+	out := map[string][]notify.Integration{}
+	for _, r := range c.Alertmanager.Receivers {
+		if r.Name == "broken" {
+			return nil, errors.New("receiver broken cannot be made")
+		}
+		for n, p := range w.phones[r.Name] {
+			out[r.Name] = append(out[r.Name], notify.NewIntegration(p, p, "phone", n, r.Name))
+		}
+	}
+	return out, nil
+}
+
+func (w *world) start() {
+	w.t.Helper()
+	s := w.table.since(0)
+	i, err := instance.Start(w.t.Context(), w.o, w.config, s)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.i, w.seen = i, s.Version
+}
+
+// restart stops the instance and starts another one from what was saved.
+func (w *world) restart() {
+	w.i.Stop()
+	w.start()
+}
+
+// update gives the instance what changed since it was given something last.
+func (w *world) update() {
+	w.t.Helper()
+	s := w.table.since(w.seen)
+	if err := w.i.Update(w.t.Context(), s); err != nil {
+		w.t.Fatal(err)
+	}
+	w.seen = s.Version
+}
+
+// after lets time pass.
+func (w *world) after(d time.Duration) { time.Sleep(d); synctest.Wait() }
+
+// hears checks what the first phone of a receiver heard since it was last asked.
+func (w *world) hears(receiver string, want ...string) {
+	w.t.Helper()
+	p := w.phones[receiver][0]
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if got := fmt.Sprintf("%q", p.heard); got != fmt.Sprintf("%q", want) {
+		w.t.Errorf("%s heard %s, want %q", receiver, got, want)
+	}
+	p.heard = nil
+}
+
+func (w *world) leaves(want string) {
+	w.t.Helper()
+	if got := w.table.left(); got != want {
+		w.t.Errorf("the table has %q, want %q", got, want)
+	}
+}
+
+// counts returns the value of a metric, all its series together.
+func (w *world) counts(name string) float64 {
+	w.t.Helper()
+	families, err := w.reg.Gather()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var sum float64
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			if f.GetName() == name {
+				sum += m.GetCounter().GetValue() + m.GetGauge().GetValue()
+			}
+		}
+	}
+	return sum
+}
+
+// story runs f in a bubble with a clock of its own, and stops what is running after it.
+func story(t *testing.T, yaml string, f func(w *world)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, yaml)
+		defer func() {
+			if w.i != nil {
+				w.i.Stop()
+			}
+		}()
+		f(w)
+	})
+}
+
+func TestMetricsAreNamedAsTheyShould(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	instance.NewMetrics(reg)
+	problems, err := testutil.GatherAndLint(reg, "tokiflow_alerting_log_unsaved", "tokiflow_alerting_told_late_total", "tokiflow_alerting_alerts_done_total")
+	if err != nil || len(problems) > 0 {
+		t.Errorf("%v %v", problems, err)
+	}
+}
