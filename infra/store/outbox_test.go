@@ -299,6 +299,11 @@ func TestPruneLeavesWhatWaits(t *testing.T) {
 	if n := s.count(`select count(*) from notifications`); n != 0 {
 		t.Error("its attempts are still there")
 	}
+	unfed := s.say(s.a, uuid.New(), "t")
+	s.exec(`update outbox set fanned_out = true, created_at = now() - interval '100 days' where id = $1`, unfed)
+	if n, err := s.store.PruneOutbox(s.ctx, 90*24*time.Hour, 10); n != 0 || err != nil {
+		t.Errorf("%d rows removed that alerting has not taken, %v", n, err)
+	}
 	s.exec(`delete from outbox where id <> $1`, waiting)
 	s.exec(`update deliveries set delivered_at = now()`)
 	if n, err := s.store.PruneOutbox(s.ctx, 90*24*time.Hour, 10); n != 1 || err != nil {
