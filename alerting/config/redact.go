@@ -1,0 +1,126 @@
+package config
+
+import (
+	"bytes"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+func itoa(i int) string { return strconv.Itoa(i) }
+
+// Redact returns the Source with <secret> in the place of every secret. All else stays as it was written, comments too, but for
+// secrets in comments. The error says why the YAML cannot be read.
+func Redact(s Source, kinds []Kind) (Source, error) {
+	o := Options{Kinds: kinds}
+	document, err := parse(s.YAML)
+	if err != nil {
+		return Source{}, err
+	}
+	if _, err := expand(document); err != nil {
+		return Source{}, err
+	}
+	values := o.secretValues(document)
+	edits := map[*yaml.Node]edit{}
+	for _, p := range o.secrets(document) {
+		if p.node.Value != secretToken {
+			edits[p.node] = edit{p.node, secretToken}
+		}
+	}
+	text, err := rewritten(s.YAML, document, edits, values)
+	if err != nil {
+		return Source{}, err
+	}
+	return Source{YAML: text, Templates: s.Templates}, nil
+}
+
+// rewritten makes the edits in the text. Where that cannot be done for sure, it writes the whole document anew. hidden is taken out of
+// the comments.
+func rewritten(text string, document *yaml.Node, edits map[*yaml.Node]edit, hidden []string) (string, error) {
+	list := make([]edit, 0, len(edits))
+	for _, e := range edits {
+		list = append(list, e)
+	}
+	out, err := splice(text, list)
+	out = hideInComments(out, hidden)
+	for n, e := range edits { // now the nodes say what is to be
+		var value yaml.Node
+		if yaml.Unmarshal([]byte(e.with), &value) != nil || len(value.Content) != 1 {
+			return "", errSpan
+		}
+		n.Value, n.Tag, n.Style = value.Content[0].Value, "!!str", value.Content[0].Style
+	}
+	if err == nil {
+		if again, err := parse(out); err == nil && equal(document, again) && !hidesIn(again, hidden) {
+			return out, nil
+		}
+	}
+	clean(document, hidden)
+	var b bytes.Buffer
+	e := yaml.NewEncoder(&b)
+	e.SetIndent(2)
+	if err := e.Encode(document); err != nil {
+		return "", err
+	}
+	return b.String(), e.Close()
+}
+
+// equal reports whether two trees say the same.
+func equal(a, b *yaml.Node) bool {
+	if a.Kind != b.Kind || a.Value != b.Value || a.Anchor != b.Anchor || a.ShortTag() != b.ShortTag() || len(a.Content) != len(b.Content) {
+		return false
+	}
+	for i := range a.Content {
+		if !equal(a.Content[i], b.Content[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// hideInComments replaces the values where a comment may be. A brace in a text can look like one: the caller compares what came out.
+func hideInComments(text string, hidden []string) string {
+	lines := strings.SplitAfter(text, "\n")
+	for i, line := range lines {
+		from := 0
+		if !strings.HasPrefix(line, "#") {
+			if from = strings.IndexFunc(line, func(r rune) bool { return r == '#' }); from < 0 {
+				continue
+			}
+		}
+		lines[i] = line[:from] + hide(line[from:], hidden)
+	}
+	return strings.Join(lines, "")
+}
+
+func hide(s string, hidden []string) string {
+	for _, h := range hidden {
+		if len(h) > 3 && h != secretToken {
+			s = strings.ReplaceAll(s, h, secretToken)
+		}
+	}
+	return s
+}
+
+// hidesIn reports whether a comment still tells one of the values.
+func hidesIn(n *yaml.Node, hidden []string) bool {
+	for _, c := range []string{n.HeadComment, n.LineComment, n.FootComment} {
+		if hide(c, hidden) != c {
+			return true
+		}
+	}
+	for _, c := range n.Content {
+		if hidesIn(c, hidden) {
+			return true
+		}
+	}
+	return false
+}
+
+func clean(n *yaml.Node, hidden []string) {
+	n.HeadComment, n.LineComment, n.FootComment = hide(n.HeadComment, hidden), hide(n.LineComment, hidden), hide(n.FootComment, hidden)
+	for _, c := range n.Content {
+		clean(c, hidden)
+	}
+}

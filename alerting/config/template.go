@@ -1,0 +1,151 @@
+package config
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	htmltemplate "html/template"
+	"maps"
+	"net/url"
+	"slices"
+	"strings"
+	texttemplate "text/template"
+	"time"
+
+	"github.com/prometheus/alertmanager/template"
+	"golang.org/x/text/cases"
+	"golang.org/x/text/language"
+
+	"github.com/tokiflow/tokiflow/core/guarded"
+)
+
+// Bounds of one execution of a template: of one text of one notification. A group of thousands of alerts in Alertmanager's own e-mail
+// keeps within them.
+const (
+	maxSteps         = 1_000_000
+	maxTemplateDepth = 200
+	maxOutput        = 16 << 20 // bytes
+	maxMade          = 64 << 20
+	maxMatching      = 64 << 20
+	maxTime          = 5 * time.Second // of the wall clock: a bound for what nobody thought of
+)
+
+var errSlow = fmt.Errorf("it takes longer than %s", maxTime)
+
+// newGuard makes what rewrites templates. Its functions are Alertmanager's, bounded; those that cannot grow are left to it.
+func newGuard() *guarded.Guard {
+	limits := guarded.Limits{
+		Steps: maxSteps, Depth: maxTemplateDepth, Output: maxOutput, Value: maxOutput, Made: maxMade, Matching: maxMatching,
+	}
+	return guarded.New(limits, texttemplate.FuncMap{
+		"toUpper": guarded.Text(strings.ToUpper),
+		"toLower": guarded.Text(strings.ToLower),
+		"title":   guarded.Text(func(s string) string { return cases.Title(language.AmericanEnglish).String(s) }),
+		"join":    guarded.Join, "match": guarded.Match, "reReplaceAll": guarded.ReplaceAll,
+		"list": guarded.List, "append": guarded.Append, "dict": guarded.Dict,
+		"stringSlice": func(f *guarded.Frame, s ...string) ([]string, error) {
+			_, err := guarded.List(f, make([]any, len(s))...)
+			return s, err
+		},
+		"base64encode": guarded.Text(func(s string) string { return base64.URLEncoding.EncodeToString([]byte(s)) }),
+		"base64decode": guarded.Value(func(v any) (string, error) {
+			b, err := base64.URLEncoding.DecodeString(fmt.Sprint(v))
+			return string(b), err
+		}),
+		"urlUnescape": guarded.Value(func(v any) (string, error) { return url.QueryUnescape(fmt.Sprint(v)) }),
+		"toJson": guarded.Value(func(v any) (string, error) {
+			b, err := json.Marshal(v)
+			return string(b), err
+		}),
+		"date": func(f *guarded.Frame, layout string, t time.Time) (string, error) {
+			return guarded.Text(t.Format)(f, layout)
+		},
+	})
+}
+
+// NewTemplate makes what renders the configuration's texts: Alertmanager's own templates, ours and the organisation's, the later over
+// the earlier. externalURL is that of the organisation's Alertmanager. Texts that are not of this configuration may be rendered too.
+func (c *Config) NewTemplate(externalURL *url.URL) (*template.Template, error) {
+	return c.newTemplate(externalURL, time.Now)
+}
+
+func (c *Config) newTemplate(externalURL *url.URL, now func() time.Time) (*template.Template, error) {
+	var text *texttemplate.Template
+	var html *htmltemplate.Template
+	functions := c.guard.Functions(func() func() error {
+		began := now()
+		return func() error {
+			if now().Sub(began) > maxTime {
+				return errSlow
+			}
+			return nil
+		}
+	})
+	t, err := template.FromGlobs(nil, func(tt *texttemplate.Template, ht *htmltemplate.Template) {
+		text, html = tt.Funcs(functions), ht.Funcs(htmltemplate.FuncMap(functions))
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := c.guardDefaults(text, html); err != nil {
+		return nil, fmt.Errorf("Alertmanager's own templates: %w", err)
+	}
+	for i, d := range c.defaults {
+		safe, err := c.guard.Rewrite(fmt.Sprintf("default %d", i), d)
+		if err != nil {
+			return nil, err
+		}
+		if err := t.Parse(strings.NewReader(safe)); err != nil {
+			return nil, err
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Templates)) {
+		if err := t.Parse(strings.NewReader(c.Templates[name])); err != nil {
+			return nil, fmt.Errorf("the template %q: %w", name, plainTemplateError(err))
+		}
+	}
+	t.ExternalURL = externalURL
+	return t, nil
+}
+
+// guardDefaults rewrites the templates that are there already.
+func (c *Config) guardDefaults(text *texttemplate.Template, html *htmltemplate.Template) error {
+	var all bytes.Buffer
+	for _, t := range text.Templates() {
+		if t.Tree != nil && t.Name() != "" {
+			fmt.Fprintf(&all, "{{define %q}}%s{{end}}", t.Name(), t.Root)
+		}
+	}
+	safe, err := c.guard.Rewrite("", all.String())
+	if err != nil {
+		return err
+	}
+	_, err = text.Parse(safe)
+	_, htmlErr := html.Parse(safe)
+	return errors.Join(err, htmlErr)
+}
+
+// plainTemplateError takes the guards out of an error's text.
+func plainTemplateError(err error) error {
+	text := err.Error()
+	for {
+		from := strings.Index(text, " at <__")
+		if from < 0 {
+			break
+		}
+		to := strings.Index(text[from:], ">: ")
+		if to < 0 {
+			break
+		}
+		text = text[:from] + text[from+to+1:]
+		text = strings.Replace(text, ": error calling __step", "", 1)
+		text = strings.Replace(text, ": error calling __out", "", 1)
+	}
+	for _, f := range []string{"__frame", "__step", "__out", "__made", "__pass", "__short"} {
+		text = strings.ReplaceAll(text, "error calling "+f+": ", "")
+	}
+	text = strings.ReplaceAll(text, "$__d.", ".")
+	return errors.New(strings.ReplaceAll(text, "__", ""))
+}
