@@ -99,7 +99,7 @@ func (a *attempts) attempt(ctx context.Context, alerts []*amalert.Alert, last bo
 // hopeless reports whether Alertmanager's notifier would repeat what was refused for good: these two try everything again, a wrong
 // token too.
 func (a *attempts) hopeless(code int) bool {
-	return (a.place.kind == "telegram" || a.place.kind == "wechat") && code >= 300 && code <= 499 && code != 429
+	return (a.place.kind == "telegram" || a.place.kind == "wechat") && code > 0 && code < 500 && code/100 != 2 && code != 429
 }
 
 // once calls the notifier with a limit on its time, and survives its panics.
