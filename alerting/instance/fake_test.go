@@ -17,7 +17,6 @@ import (
 
 	"github.com/google/uuid"
 	amalert "github.com/prometheus/alertmanager/alert"
-	amconfig "github.com/prometheus/alertmanager/config"
 	"github.com/prometheus/alertmanager/notify"
 	"github.com/prometheus/alertmanager/template"
 	"github.com/prometheus/client_golang/prometheus"
@@ -143,11 +142,9 @@ func (s *table) open(monitor string, at time.Time, labels ...string) alert.Route
 func (s *table) change(r alert.Routed, f func(*alert.Routed)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, have := range s.alerts {
-		if have.Incident == r.Incident {
-			f(&have)
-			s.put(have)
-		}
+	if have, ok := s.alerts[r.Fingerprint]; ok && have.Incident == r.Incident {
+		f(&have)
+		s.put(have)
 	}
 }
 
@@ -280,11 +277,11 @@ func newWorld(t *testing.T, yaml string) *world {
 
 func (w *world) parse(yaml string) *config.Config {
 	w.t.Helper()
-	c, err := amconfig.Load(yaml)
+	c, err := config.Load(config.Source{YAML: yaml}, config.Options{})
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return &config.Config{Alertmanager: c}
+	return c
 }
 
 func (w *world) build(c *config.Config, _ *template.Template) (map[string][]notify.Integration, error) {

@@ -2,15 +2,18 @@ package instance
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
 
 	amalert "github.com/prometheus/alertmanager/alert"
 	apiv2 "github.com/prometheus/alertmanager/api/v2"
+	"github.com/prometheus/alertmanager/api/v2/models"
 	"github.com/prometheus/alertmanager/cluster"
 	amconfig "github.com/prometheus/alertmanager/config"
 	"github.com/prometheus/alertmanager/dispatch"
@@ -89,6 +92,9 @@ func (f *front) serveAPI(w http.ResponseWriter, r *http.Request) {
 		select {
 		case f.reads <- struct{}{}:
 			defer func() { <-f.reads }()
+			if r.URL.Path == apiPrefix+"status" {
+				h = withVersion(h)
+			}
 			h.ServeHTTP(w, r)
 		default:
 			http.Error(w, "too many requests at a time, try again", http.StatusServiceUnavailable)
@@ -116,6 +122,38 @@ func (f *front) handler() (http.Handler, error) {
 	api.Update(shownConfig(i.graph.Load().config), f.status)
 	f.api = api
 	return api.Handler, nil
+}
+
+// withVersion has a status name the version of Alertmanager whose parts these are: the parts look for it in variables that only
+// Alertmanager's own build sets, and amtool warns of a server without one.
+func withVersion(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		held := &answer{header: http.Header{}, status: http.StatusOK}
+		h.ServeHTTP(held, r)
+		var status models.AlertmanagerStatus
+		if version := alertmanagerVersion(); version != "" && held.status == http.StatusOK && json.Unmarshal(held.body.Bytes(), &status) == nil && status.VersionInfo != nil {
+			status.VersionInfo.Version = &version
+			if body, err := json.Marshal(status); err == nil {
+				held.body.Reset()
+				held.body.Write(append(body, '\n'))
+			}
+		}
+		held.send(w)
+	})
+}
+
+// alertmanagerVersion returns the version of the module as this program was built with it, without the v; empty where it is not known.
+func alertmanagerVersion() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return ""
+	}
+	for _, m := range info.Deps {
+		if m.Path == "github.com/prometheus/alertmanager" {
+			return strings.TrimPrefix(m.Version, "v")
+		}
+	}
+	return ""
 }
 
 // update has the API show another configuration.

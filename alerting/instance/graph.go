@@ -2,7 +2,6 @@ package instance
 
 import (
 	"fmt"
-	"net/url"
 	"time"
 
 	"github.com/prometheus/alertmanager/dispatch"
@@ -10,7 +9,6 @@ import (
 	"github.com/prometheus/alertmanager/inhibit"
 	"github.com/prometheus/alertmanager/nflog/nflogpb"
 	"github.com/prometheus/alertmanager/notify"
-	"github.com/prometheus/alertmanager/template"
 	"github.com/prometheus/alertmanager/timeinterval"
 
 	"github.com/tokiflow/tokiflow/alerting/config"
@@ -34,7 +32,7 @@ func (i *Instance) build(c *config.Config) (*graph, error) {
 	if am == nil || am.Route == nil {
 		return nil, fmt.Errorf("the configuration of organisation %s has no route", i.o.Org)
 	}
-	t, err := newTemplate(c, i.o.ExternalURL)
+	t, err := c.NewTemplate(i.o.ExternalURL)
 	if err != nil {
 		return nil, fmt.Errorf("reading the templates: %w", err)
 	}
@@ -120,12 +118,3 @@ func (g *graph) stop() {
 
 // flushTimeout is how long a flush may take, of a group that is flushed every d.
 func flushTimeout(d time.Duration) time.Duration { return max(d, notify.MinTimeout) }
-
-func newTemplate(_ *config.Config, external *url.URL) (*template.Template, error) {
-	t, err := template.FromGlobs(nil)
-	if err != nil {
-		return nil, err
-	}
-	t.ExternalURL = external
-	return t, nil
-}
