@@ -109,6 +109,7 @@ type Options struct {
 	Secrets   Sealer           // nil: forwards cannot be written
 	Slack     Slack            // nil: Slack cannot be connected
 	Receivers Receivers        // nil: receivers can be neither listed nor tried
+	Alerting  AlertingConfigs  // nil: there is no alerting configuration
 	Clock     func() time.Time // nil: time.Now
 	Logger    *slog.Logger     // nil: none
 	BaseURL   string           // under which clients reach this server, as https://tokiflow.example.com
@@ -132,6 +133,7 @@ type API struct {
 	secrets     Sealer
 	slack       Slack
 	receivers   Receivers
+	alerting    AlertingConfigs
 	trials      trials
 }
 
@@ -140,7 +142,7 @@ func New(o Options) *API {
 	a := &API{
 		store: o.Store, history: o.History, publisher: o.Publisher, now: o.Clock, log: o.Logger,
 		baseURL: strings.TrimRight(o.BaseURL, "/"), version: o.Version, resolveWait: o.ResolveWait, ruleFormat: o.Rules,
-		secrets: o.Secrets, slack: o.Slack, receivers: o.Receivers,
+		secrets: o.Secrets, slack: o.Slack, receivers: o.Receivers, alerting: o.Alerting,
 	}
 	if a.now == nil {
 		a.now = time.Now
@@ -204,6 +206,7 @@ func (a *API) describe(adapter huma.Adapter) huma.API {
 	a.apiKeyOperations(h)
 	a.ruleOperations(h)
 	a.forwardOperations(h)
+	a.alertingConfigOperations(h)
 	a.slackOperations(h)
 	a.notificationOperations(h)
 	a.receiverOperations(h)

@@ -74,7 +74,11 @@ func (c *Config) NewTemplate(externalURL *url.URL) (*template.Template, error) {
 func (c *Config) newTemplate(externalURL *url.URL, now func() time.Time) (*template.Template, error) {
 	var text *texttemplate.Template
 	var html *htmltemplate.Template
-	functions := c.guard.Functions(func() func() error {
+	guard := c.guard
+	if guard == nil { // it was not made by Load
+		guard = newGuard()
+	}
+	functions := guard.Functions(func() func() error {
 		began := now()
 		return func() error {
 			if now().Sub(began) > maxTime {
@@ -89,11 +93,11 @@ func (c *Config) newTemplate(externalURL *url.URL, now func() time.Time) (*templ
 	if err != nil {
 		return nil, err
 	}
-	if err := c.guardDefaults(text, html); err != nil {
+	if err := guardDefaults(guard, text, html); err != nil {
 		return nil, fmt.Errorf("Alertmanager's own templates: %w", err)
 	}
 	for i, d := range c.defaults {
-		safe, err := c.guard.Rewrite(fmt.Sprintf("default %d", i), d)
+		safe, err := guard.Rewrite(fmt.Sprintf("default %d", i), d)
 		if err != nil {
 			return nil, err
 		}
@@ -111,14 +115,14 @@ func (c *Config) newTemplate(externalURL *url.URL, now func() time.Time) (*templ
 }
 
 // guardDefaults rewrites the templates that are there already.
-func (c *Config) guardDefaults(text *texttemplate.Template, html *htmltemplate.Template) error {
+func guardDefaults(guard *guarded.Guard, text *texttemplate.Template, html *htmltemplate.Template) error {
 	var all bytes.Buffer
 	for _, t := range text.Templates() {
 		if t.Tree != nil && t.Name() != "" {
 			fmt.Fprintf(&all, "{{define %q}}%s{{end}}", t.Name(), t.Root)
 		}
 	}
-	safe, err := c.guard.Rewrite("", all.String())
+	safe, err := guard.Rewrite("", all.String())
 	if err != nil {
 		return err
 	}
