@@ -337,7 +337,7 @@ type bundle struct {
 func newBundle(t *testing.T) *bundle {
 	t.Helper()
 	b := &bundle{
-		t: t, slack: newFakeSlack(t), registry: prometheus.NewRegistry(),
+		t: t, slack: newFakeSlack(t),
 		a: tenant.OrgID{UUID: uuid.MustParse("aaaaaaaa-0000-4000-8000-000000000001")},
 		b: tenant.OrgID{UUID: uuid.MustParse("bbbbbbbb-0000-4000-8000-000000000002")},
 	}
@@ -346,9 +346,24 @@ func newBundle(t *testing.T) *bundle {
 		alerts: map[tenant.OrgID]map[string]alert.Routed{b.a: {}, b.b: {}}, silences: map[tenant.OrgID][]alert.StoredSilence{},
 		orgs: map[tenant.OrgID]string{b.a: "acme", b.b: "globex"}, monitors: map[tenant.OrgID][]inventory.Monitor{}, incidents: map[tenant.OrgID][]inventory.Incident{},
 	}
+	b.start()
+	return b
+}
+
+// newBundleOn is another process in front of the same Slack and store.
+func newBundleOn(t *testing.T, old *bundle) *bundle {
+	t.Helper()
+	b := &bundle{t: t, slack: old.slack, store: old.store, a: old.a, b: old.b}
+	b.start()
+	return b
+}
+
+func (b *bundle) start() {
+	b.t.Helper()
 	router := chi.NewRouter()
 	b.server = httptest.NewServer(router)
-	t.Cleanup(b.server.Close)
+	b.t.Cleanup(b.server.Close)
+	b.registry = prometheus.NewRegistry()
 	var err error
 	b.app, err = slack.New(slack.Options{
 		ClientID: "1.2", ClientSecret: "client-secret", SigningSecret: signingSecret, BaseURL: b.server.URL,
@@ -357,19 +372,18 @@ func newBundle(t *testing.T) *bundle {
 		Logger: slog.New(slog.DiscardHandler), Registerer: b.registry, APIURL: b.slack.server.GetAPIURL(), AuthorizeURL: "https://slack.example/authorize",
 	})
 	if err != nil {
-		t.Fatal(err)
+		b.t.Fatal(err)
 	}
 	b.app.Routes(router)
 	b.client = &http.Client{CheckRedirect: noRedirect}
-	t.Cleanup(func() {
+	b.t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
 		if err := b.app.Close(ctx); err != nil {
-			t.Error(err)
+			b.t.Error(err)
 		}
 		http.DefaultTransport.(*http.Transport).CloseIdleConnections()
 	})
-	return b
 }
 
 func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }

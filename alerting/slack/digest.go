@@ -76,7 +76,7 @@ func (f *flush) tellDigest(ctx context.Context, views []view) error {
 	}
 	say, in := changes(t, recovered, over), thread{ts: d.TS}
 	if len(t.begun) == 0 && len(t.ended) == 0 {
-		say, in.broadcast = fmt.Sprintf("Still firing: %d alerts, for %s.", len(t.firing), span(f.now.Sub(starts))), true
+		say, in.broadcast = fmt.Sprintf("Still firing: %s, for %s.", many(len(t.firing), "alert", "alerts"), span(f.now.Sub(starts))), true
 	}
 	id := strings.Join([]string{"digest", d.TS, d.Members, say}, "/")
 	if _, err := f.postTo(ctx, d.Channel, reply(say), id, in); err != nil && verdictIn(err) != gone {
@@ -109,19 +109,16 @@ func (f *flush) beginDigest(ctx context.Context, t tally, mention string, recove
 
 // digestOf is one message for many alerts.
 func (a *App) digestOf(firing []view, recovered int, over bool, starts, now time.Time, mention string) message {
-	title := fmt.Sprintf("🔴 %d alerts are firing", len(firing))
-	if len(firing) == 1 {
-		title = "🔴 1 alert is firing"
-	}
+	title := fmt.Sprintf("🔴 %s firing", many(len(firing), "alert is", "alerts are"))
 	bar := red
 	var lines []string
 	if over {
-		title, bar = fmt.Sprintf("✅ Resolved: all %d alerts", recovered), green
+		title, bar = "✅ Resolved: "+many(recovered, "alert", "alerts"), green
 		lines = append(lines, fmt.Sprintf("It lasted %s.", span(now.Sub(starts))))
 	} else {
 		line := fmt.Sprintf("Since %s (%s).", date(starts), span(now.Sub(starts)))
 		if recovered > 0 {
-			line += fmt.Sprintf(" %d have recovered.", recovered)
+			line += " " + many(recovered, "has", "have") + " recovered."
 		}
 		lines = append(lines, line, listed(firing))
 	}
@@ -157,14 +154,22 @@ func listed(views []view) string {
 // changes says what became of a digest's alerts since the last time.
 func changes(t tally, recovered int, over bool) string {
 	if over {
-		return fmt.Sprintf("✅ All %d have recovered.", recovered)
+		return "✅ " + many(recovered, "has", "have") + " recovered, none is left."
 	}
 	var parts []string
 	if n := len(t.begun); n > 0 {
 		parts = append(parts, fmt.Sprintf("*%d more* began to fire:\n%s", n, listed(t.begun)))
 	}
 	if n := len(t.ended); n > 0 {
-		parts = append(parts, fmt.Sprintf("*%d* recovered; %d still fire.", n, len(t.firing)))
+		parts = append(parts, fmt.Sprintf("*%d* recovered; %s.", n, many(len(t.firing), "still fires", "still fire")))
 	}
 	return cmp.Or(strings.Join(parts, "\n"), "No change.")
+}
+
+// many is a number with the word that goes with it.
+func many(n int, one, more string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, more)
 }

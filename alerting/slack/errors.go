@@ -90,6 +90,9 @@ func (e *callError) StatusCode() int {
 	return e.status
 }
 
+// RetryAfter is how long Slack asked to be left alone; 0: it did not.
+func (e *callError) RetryAfter() time.Duration { return e.after }
+
 // asCallError makes whatever the client returned an error of ours.
 func asCallError(method string, err error) error {
 	if err == nil {
@@ -135,8 +138,16 @@ func outcome(err error) (retry bool, _ error) {
 			reason = notify.ClientErrorReason
 		}
 	}
-	return retry, notify.NewErrorWithReason(reason, err)
+	return retry, &reasoned{error: err, reason: notify.NewErrorWithReason(reason, err)}
 }
+
+// reasoned is an error with Alertmanager's reason, which hides what it is made of.
+type reasoned struct {
+	error
+	reason *notify.ErrorWithReason
+}
+
+func (r *reasoned) Unwrap() []error { return []error{r.error, r.reason} }
 
 // aboutChannel says of an error about a channel what to do.
 func aboutChannel(channel string, err error) error {

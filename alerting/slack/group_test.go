@@ -83,7 +83,10 @@ func (g *group) fire(r alert.Routed) alert.Routed {
 // resolve ends an alert.
 func (g *group) resolve(r alert.Routed, after time.Duration) {
 	name := r.Labels[alert.LabelMonitor] + r.Labels[alert.LabelName]
-	r = g.alerts[name]
+	r, ok := g.alerts[name]
+	if !ok {
+		return
+	}
 	r.EndsAt = r.StartsAt.Add(after)
 	g.alerts[name] = r
 }
