@@ -77,6 +77,8 @@ func (m *Manager) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		status, message = http.StatusServiceUnavailable, fault.MessageOf(err)
 	case errors.Is(err, context.Canceled):
 		return // nobody waits for an answer
+	case errors.Is(err, context.DeadlineExceeded):
+		status, message = http.StatusServiceUnavailable, "alerting does not start in time, try again"
 	default:
 		m.log.ErrorContext(r.Context(), "a request to an organisation's alerting failed", "path", r.URL.Path, "error", err)
 	}

@@ -27,13 +27,14 @@ type session struct {
 
 	poked chan struct{}      // something changed
 	asks  chan chan struct{} // somebody waits until what has changed is taken over
-	ready chan struct{}      // closed when instance or err is set
+	ready chan struct{}      // closed when instance or err and cutShort are set
 	done  chan struct{}      // closed when the session has ended
 
 	instance Running
 	err      error
+	cutShort bool // err came because it had to end
 
-	tooSlow atomic.Bool  // its start was given up
+	tooSlow atomic.Bool  // its start takes too long
 	used    atomic.Int64 // Unix nanoseconds
 	version atomic.Int64 // the version the instance is at
 
@@ -89,6 +90,7 @@ func (s *session) run() {
 
 	began := time.Now()
 	s.instance, s.err = s.start()
+	s.cutShort = s.ending() && !s.tooSlow.Load()
 	s.m.started(s, time.Since(began))
 	close(s.ready)
 	if s.err != nil {
@@ -314,7 +316,7 @@ func (m *Manager) session(ctx context.Context, org tenant.OrgID) (*session, erro
 		if s.err == nil && !s.ending() {
 			return s, nil
 		}
-		if s.err != nil && (!s.ending() || s.tooSlow.Load()) {
+		if s.err != nil && !s.cutShort {
 			return nil, s.err
 		}
 	}
