@@ -1,0 +1,16 @@
+package receivers
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/tokiflow/tokiflow/core/alert"
+)
+
+// Add puts a notification into the log.
+func Add(l *Log, n alert.Notification) { l.add(n) }
+
+// Figures are how many wait, and how many are lost.
+func Figures(l *Log) (waiting int, lost prometheus.Counter) { return l.backlog(), l.metrics.lost }
+
+// Clean takes secrets out of a text.
+func Clean(text string, secrets ...string) string { return newScrubber(secrets).clean(text) }
