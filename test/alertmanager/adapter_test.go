@@ -19,7 +19,9 @@ import (
 	"time"
 
 	"github.com/go-chi/chi/v5"
+	"github.com/prometheus/common/version"
 
+	"github.com/tokiflow/tokiflow/alerting/config"
 	"github.com/tokiflow/tokiflow/alerting/manager"
 )
 
@@ -31,7 +33,7 @@ const adapterKey = "adapter-key-0123456789abcdef-0123456789"
 
 // flags are those of Alertmanager that its tests give. What Tokiflow has no use for is taken and forgotten.
 type flags struct {
-	config, listen, prefix, peer string
+	config, listen, prefix, peer, features string
 }
 
 func parseFlags(args []string) (flags, error) {
@@ -41,8 +43,9 @@ func parseFlags(args []string) (flags, error) {
 	set.StringVar(&f.listen, "web.listen-address", "127.0.0.1:0", "where to listen")
 	set.StringVar(&f.prefix, "web.route-prefix", "", "before every path")
 	set.StringVar(&f.peer, "cluster.peer", "", "another member of the cluster: the one whose database to use")
+	set.StringVar(&f.features, "enable-feature", "", "classic-mode: names and matchers in the older form only")
 	for _, unused := range []string{
-		"log.level", "storage.path", "web.config.file", "enable-feature", "cluster.listen-address", "cluster.settle-timeout", "dispatch.start-delay",
+		"log.level", "storage.path", "web.config.file", "cluster.listen-address", "cluster.settle-timeout", "dispatch.start-delay",
 	} {
 		set.String(unused, "", "not used")
 	}
@@ -65,6 +68,10 @@ func runAdapter(args []string) error {
 	if err != nil {
 		return err
 	}
+	if f.features != "classic-mode" {
+		config.UTF8() // as app does
+	}
+	version.Version = "0.34.1"
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	hup := make(chan os.Signal, 1)

@@ -39,6 +39,9 @@ func (p *process) amtool(args ...string) string {
 	if err != nil {
 		p.t.Fatalf("amtool %s: %v\n%s", strings.Join(args, " "), err, said)
 	}
+	if strings.Contains(said, "Warning") {
+		p.t.Errorf("amtool %s warns: %s", strings.Join(args, " "), said)
+	}
 	return said
 }
 
