@@ -26,7 +26,9 @@ type posted struct {
 }
 
 // shown is everything that somebody would read of it.
-func (p posted) shown() string { return p.text + "\n" + unescaped(p.blocks) + "\n" + unescaped(p.attachments) }
+func (p posted) shown() string {
+	return p.text + "\n" + unescaped(p.blocks) + "\n" + unescaped(p.attachments)
+}
 
 // unescaped undoes JSON's own escapes, not Slack's entities.
 func unescaped(s string) string {
