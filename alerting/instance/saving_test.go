@@ -1,6 +1,7 @@
 package instance_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -168,9 +169,9 @@ func TestADeliveryThatIsUnderWayEndsBeforeItStops(t *testing.T) {
 }
 
 func TestAnInstanceThatRunsForMonthsForgets(t *testing.T) {
-	story(t, plainConfig, func(w *world) {
+	story(t, strings.ReplaceAll(plainConfig, "15s", "5m"), func(w *world) {
 		w.start()
-		for range 90 {
+		for range 60 {
 			w.table.silence(t, "", "report", time.Now(), time.Now().Add(time.Minute))
 			backup := w.table.open("backup", time.Now())
 			w.update()

@@ -89,7 +89,7 @@ func Check(s *silencepb.Silence) error {
 func checkMatchers(matchers []*silencepb.Matcher) error {
 	everything := true
 	for _, m := range matchers {
-		if m.Name == "" || !model.LabelName(m.Name).IsValid() {
+		if m.Name == "" || !model.UTF8Validation.IsValidLabelName(m.Name) {
 			return fmt.Errorf("a silence cannot match by a label called %q", m.Name)
 		}
 		kind, ok := matchTypes()[m.Type]
