@@ -23,7 +23,7 @@ type Store interface {
 	ClaimRecipients(ctx context.Context, limit int, at time.Time, lease time.Duration) ([]recipient.Recipient, error)
 	HeldMails(ctx context.Context, org tenant.OrgID, address string) ([]recipient.Held, error)
 	// EndedAlerts tells which of the alerts have ended meanwhile, and when: the zero time where nobody knows.
-	EndedAlerts(ctx context.Context, org tenant.OrgID, fingerprints []string, incidents []uuid.UUID) (Ended, error)
+	EndedAlerts(ctx context.Context, org tenant.OrgID, fingerprints []string, incidents []uuid.UUID, at time.Time) (recipient.Ended, error)
 	// SetToken stores the hash of the token about to be mailed. false: the organisation has asked recipient.MaxAsksPerDay
 	// addresses within a day.
 	SetToken(ctx context.Context, org tenant.OrgID, address string, hash []byte, at time.Time) (bool, error)
@@ -39,6 +39,3 @@ type Store interface {
 	// UnsubscribeRecipient ends all mails to it, and returns what was held for it.
 	UnsubscribeRecipient(ctx context.Context, org tenant.OrgID, id uuid.UUID, at time.Time) ([]recipient.Held, error)
 }
-
-// Ended are alerts that fire no more, with the instant of their end; the zero time: it is not known.
-type Ended = recipient.Ended

@@ -82,6 +82,7 @@ type Alert struct {
 type Done struct {
 	At    time.Time
 	Told  []Held // what was told: by ID and Version
+	Later []Held // what is due at another time: by ID and DueAt
 	Asked bool   // a verification mail was sent
 	// Drop ends asking without a mail: the address took none, or none is wanted.
 	Drop  bool

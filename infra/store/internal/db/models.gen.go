@@ -40,6 +40,26 @@ type DiscordConnection struct {
 	ConnectedAt time.Time
 }
 
+type HeldMail struct {
+	ID          uuid.UUID
+	OrgID       tenant.OrgID
+	Address     string
+	Version     int64
+	Receiver    string
+	Kind        string
+	Sender      string
+	Integration string
+	GroupKey    string
+	GroupLabels []byte
+	Reason      string
+	Why         string
+	HeldAt      time.Time
+	DueAt       *time.Time
+	Alerts      []byte
+	More        int32
+	Message     []byte
+}
+
 type Organisation struct {
 	ID        tenant.OrgID
 	Name      string
@@ -56,6 +76,30 @@ type PushGroup struct {
 	FailedAt  *time.Time
 	ExpiresAt *time.Time
 	LastAt    time.Time
+}
+
+type Recipient struct {
+	OrgID          tenant.OrgID
+	Address        string
+	ID             uuid.UUID
+	CreatedAt      time.Time
+	RemovedAt      *time.Time
+	VerifiedAt     *time.Time
+	UnsubscribedAt *time.Time
+	TokenHash      []byte
+	TokenExpiresAt *time.Time
+	AskedAt        *time.Time
+	Asks           int32
+	AskDue         *time.Time
+	Receiver       string
+	Kind           string
+	Sender         string
+	Preferences    []byte
+	Error          string
+	ErrorAt        *time.Time
+	DueAt          *time.Time
+	Tries          int32
+	LeasedUntil    *time.Time
 }
 
 type SentNotification struct {
