@@ -49,7 +49,7 @@ func load(s Source, o Options, t trust) (*Config, error) {
 	}
 	theirs, entries, wrong := o.split(root, t != stored)
 	p = append(p, wrong...)
-	names, wrong := s.templates(root)
+	names, wrong := s.templates(root, t)
 	p = append(p, wrong...)
 	c := &Config{Source: s, Entries: entries, Templates: map[string]string{}, defaults: o.DefaultTemplates, guard: newGuard()}
 	if c.Alertmanager, err = decode(theirs); err != nil {
@@ -93,7 +93,7 @@ func (c *Config) prepare(o Options, theirs *yaml.Node, names []string, t trust) 
 }
 
 // templates says which of the stored templates the YAML names, in order. It names each by its name, or several by a pattern.
-func (s Source) templates(root *yaml.Node) (names []string, p Problems) {
+func (s Source) templates(root *yaml.Node, t trust) (names []string, p Problems) {
 	size := 0
 	for name, text := range s.Templates {
 		size += len(text)
@@ -122,7 +122,7 @@ func (s Source) templates(root *yaml.Node) (names []string, p Problems) {
 				}
 			}
 		}
-		if !matched && n.Kind == yaml.ScalarNode {
+		if !matched && n.Kind == yaml.ScalarNode && t != own {
 			p.add(n, "there is no template %q: send it along under that name (%s)", n.Value, known(s.Templates))
 		}
 	}

@@ -24,12 +24,12 @@ import (
 // Bounds of one execution of a template: of one text of one notification. A group of thousands of alerts in Alertmanager's own e-mail
 // keeps within them.
 const (
-	maxSteps         = 1_000_000
+	maxSteps         = 500_000
 	maxTemplateDepth = 200
 	maxOutput        = 16 << 20 // bytes
 	maxMade          = 64 << 20
 	maxMatching      = 64 << 20
-	maxTime          = 5 * time.Second // of the wall clock: a bound for what nobody thought of
+	maxTime          = 10 * time.Second // of the wall clock: a bound for what nobody thought of
 )
 
 var errSlow = fmt.Errorf("it takes longer than %s", maxTime)

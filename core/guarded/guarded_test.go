@@ -44,6 +44,7 @@ func sample() *data {
 
 func plainFunctions() template.FuncMap {
 	return template.FuncMap{
+		"join":     func(separator string, s []string) string { return strings.Join(s, separator) },
 		"toUpper":  strings.ToUpper,
 		"safeHtml": func(s string) htmltemplate.HTML { return htmltemplate.HTML(s) }, //nolint:gosec // what is tested
 		"list":     func(v ...any) []any { return v },
@@ -52,6 +53,7 @@ func plainFunctions() template.FuncMap {
 
 func guard() *guarded.Guard {
 	return guarded.New(limits(), template.FuncMap{
+		"join": guarded.Join, "toUpper": guarded.Text(strings.ToUpper), "match": guarded.Match, "reReplaceAll": guarded.ReplaceAll,
 		"list": guarded.List, "append": guarded.Append, "dict": guarded.Dict,
 	})
 }
