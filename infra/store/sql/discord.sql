@@ -1,5 +1,5 @@
 -- name: PutDiscordConnection :exec
-insert into discord_connections as c (org_id, name, webhook_id, webhook_name, channel_id, guild_id, sealed, connected_at)
+insert into discord_connections (org_id, name, webhook_id, webhook_name, channel_id, guild_id, sealed, connected_at)
 values (@org_id, @name, @webhook_id, @webhook_name, @channel_id, @guild_id, @sealed, @connected_at)
 on conflict (org_id, name) do update set
     webhook_id = excluded.webhook_id, webhook_name = excluded.webhook_name, channel_id = excluded.channel_id,

@@ -122,7 +122,7 @@ func (q *Queries) PruneDiscordStates(ctx context.Context, at time.Time) error {
 }
 
 const putDiscordConnection = `-- name: PutDiscordConnection :exec
-insert into discord_connections as c (org_id, name, webhook_id, webhook_name, channel_id, guild_id, sealed, connected_at)
+insert into discord_connections (org_id, name, webhook_id, webhook_name, channel_id, guild_id, sealed, connected_at)
 values ($1, $2, $3, $4, $5, $6, $7, $8)
 on conflict (org_id, name) do update set
     webhook_id = excluded.webhook_id, webhook_name = excluded.webhook_name, channel_id = excluded.channel_id,
