@@ -65,6 +65,8 @@ type Store interface {
 	Rules
 	Forwards
 	Notifications
+	Maintenance
+	Dependencies
 }
 
 // PingReader reads pings. A history.Key that it did not make is a fault of code invalid.
@@ -85,6 +87,10 @@ type StatsReader interface {
 	// MonitorStats has an entry for each of the monitors that has any history in the window.
 	MonitorStats(ctx context.Context, org tenant.OrgID, w history.Window, monitors ...uuid.UUID) (map[uuid.UUID]history.Stats, error)
 	OrganisationStats(ctx context.Context, org tenant.OrgID, w history.Window) (history.Stats, error)
+	// MonitorStatsWithout and OrganisationStatsWithout leave out the times given for monitors, in order and without overlap: they count as
+	// not observed, and runs that finished and failures that came in them do not count.
+	MonitorStatsWithout(ctx context.Context, org tenant.OrgID, w history.Window, without map[uuid.UUID][]history.Window, monitors ...uuid.UUID) (map[uuid.UUID]history.Stats, error)
+	OrganisationStatsWithout(ctx context.Context, org tenant.OrgID, w history.Window, without map[uuid.UUID][]history.Window) (history.Stats, error)
 }
 
 // History is the time-series side.
@@ -206,6 +212,8 @@ func (a *API) describe(adapter huma.Adapter) huma.API {
 	a.apiKeyOperations(h)
 	a.ruleOperations(h)
 	a.forwardOperations(h)
+	a.maintenanceOperations(h)
+	a.dependencyOperations(h)
 	a.alertingConfigOperations(h)
 	a.slackOperations(h)
 	a.notificationOperations(h)

@@ -24,6 +24,7 @@ type memory struct {
 	transitions map[place][]history.Transition
 	stats       map[place]history.Stats
 	windows     []history.Window // asked for
+	without     map[uuid.UUID][]history.Window
 	fail        error
 }
 
@@ -108,6 +109,26 @@ func (m *memory) OrganisationStats(_ context.Context, org tenant.OrgID, w histor
 	defer m.mu.Unlock()
 	m.windows = append(m.windows, w)
 	return m.stats[place{org: org}], nil
+}
+
+func (m *memory) MonitorStatsWithout(
+	ctx context.Context, org tenant.OrgID, w history.Window, without map[uuid.UUID][]history.Window, monitors ...uuid.UUID,
+) (map[uuid.UUID]history.Stats, error) {
+	m.leaveOut(without)
+	return m.MonitorStats(ctx, org, w, monitors...)
+}
+
+func (m *memory) OrganisationStatsWithout(
+	ctx context.Context, org tenant.OrgID, w history.Window, without map[uuid.UUID][]history.Window,
+) (history.Stats, error) {
+	m.leaveOut(without)
+	return m.OrganisationStats(ctx, org, w)
+}
+
+func (m *memory) leaveOut(without map[uuid.UUID][]history.Window) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.without = without
 }
 
 func (m *memory) lastWindow() history.Window {

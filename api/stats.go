@@ -91,7 +91,7 @@ func finiteOrNull(f *float64) *float64 {
 
 func (a *API) statsOperations(h huma.API) {
 	tags := []string{"Stats"}
-	const when = " From and to default to the last 30 days."
+	const when = " From and to default to the last 30 days. With without_maintenance=true the times of maintenance windows are left out."
 	operation(a, h, huma.Operation{
 		OperationID: "get-monitor-stats", Method: http.MethodGet, Path: "/api/v1/monitors/{id}/stats", Tags: tags,
 		Summary: "Read a monitor's figures", Description: "Uptime, MTBF, MTTR, health, runs, durations and lateness." + when,
@@ -124,9 +124,27 @@ func (a *API) statsWindow(s Span) (history.Window, error) {
 	return w, nil
 }
 
+// statsInput is what is asked of figures.
+type statsInput struct {
+	Span
+	WithoutMaintenance bool `query:"without_maintenance" doc:"Leave out the times in which a monitor was in maintenance: neither up nor down, and no runs or failures in them count."`
+}
+
+// monitorFigures reads the figures of the monitors as they were asked for.
+func (a *API) monitorFigures(ctx context.Context, org tenant.OrgID, in statsInput, w history.Window, monitors ...uuid.UUID) (map[uuid.UUID]history.Stats, error) {
+	if !in.WithoutMaintenance {
+		return a.history.MonitorStats(ctx, org, w, monitors...)
+	}
+	without, err := a.store.MaintenanceTimes(ctx, org, w, monitors...)
+	if err != nil {
+		return nil, err
+	}
+	return a.history.MonitorStatsWithout(ctx, org, w, without, monitors...)
+}
+
 type monitorStatsInput struct {
 	MonitorPath
-	Span
+	statsInput
 }
 
 type statsOutput struct {
@@ -141,7 +159,7 @@ func (a *API) monitorStats(ctx context.Context, who tenant.Identity, in *monitor
 	if _, err := a.store.Monitor(ctx, who.Org, in.ID); err != nil {
 		return nil, err
 	}
-	all, err := a.history.MonitorStats(ctx, who.Org, w, in.ID)
+	all, err := a.monitorFigures(ctx, who.Org, in.statsInput, w, in.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -157,21 +175,32 @@ type organisationStatsView struct {
 	Stats
 }
 
-func (a *API) organisationStats(ctx context.Context, who tenant.Identity, in *Span) (*organisationStatsOutput, error) {
-	w, err := a.statsWindow(*in)
+func (a *API) organisationStats(ctx context.Context, who tenant.Identity, in *statsInput) (*organisationStatsOutput, error) {
+	w, err := a.statsWindow(in.Span)
 	if err != nil {
 		return nil, err
 	}
-	s, err := a.history.OrganisationStats(ctx, who.Org, w)
+	s, err := a.organisationFigures(ctx, who.Org, in.WithoutMaintenance, w)
 	if err != nil {
 		return nil, err
 	}
 	return &organisationStatsOutput{Body: organisationStatsView{Monitors: s.Monitors, Stats: viewStats(w, s)}}, nil
 }
 
+func (a *API) organisationFigures(ctx context.Context, org tenant.OrgID, withoutMaintenance bool, w history.Window) (history.Stats, error) {
+	if !withoutMaintenance {
+		return a.history.OrganisationStats(ctx, org, w)
+	}
+	without, err := a.store.MaintenanceTimes(ctx, org, w)
+	if err != nil {
+		return history.Stats{}, err
+	}
+	return a.history.OrganisationStatsWithout(ctx, org, w, without)
+}
+
 type listStatsInput struct {
 	Paging
-	Span
+	statsInput
 }
 
 // monitorStatsView are a monitor's figures in a list.
@@ -200,7 +229,7 @@ func (a *API) listStats(ctx context.Context, who tenant.Identity, in *listStatsI
 	}
 	all := map[uuid.UUID]history.Stats{}
 	if len(ids) > 0 {
-		if all, err = a.history.MonitorStats(ctx, who.Org, w, ids...); err != nil {
+		if all, err = a.monitorFigures(ctx, who.Org, in.statsInput, w, ids...); err != nil {
 			return nil, err
 		}
 	}

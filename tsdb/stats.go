@@ -50,6 +50,11 @@ func (r *Reader) OrganisationStats(ctx context.Context, org tenant.OrgID, w hist
 	if err != nil {
 		return history.Stats{}, err
 	}
+	return summedUp(all, w), nil
+}
+
+// summedUp makes one of the figures of all monitors.
+func summedUp(all map[uuid.UUID]*tally, w history.Window) history.Stats {
 	var sum tally
 	monitors := 0
 	for _, t := range all {
@@ -61,7 +66,7 @@ func (r *Reader) OrganisationStats(ctx context.Context, org tenant.OrgID, w hist
 	var h histogram
 	s := sum.stats(w, &h)
 	s.Monitors = monitors
-	return s, nil
+	return s
 }
 
 // tallies reads what there is to add up: of runs and of availability, at the same time.

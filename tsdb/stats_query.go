@@ -130,17 +130,30 @@ func finished(ctx context.Context, tx pgx.Tx, levels []level) error {
 	return nil
 }
 
+// runLevels are the aggregates of runs, the widest first.
+func runLevels() []level {
+	return []level{{relation: "runs_weekly", width: 7 * day}, {relation: "runs_daily", width: day}, {relation: "runs_hourly", width: time.Hour}}
+}
+
 func (q *statsQuery) readRuns(ctx context.Context, tx pgx.Tx, into tallyMap) error {
-	levels := []level{{relation: "runs_weekly", width: 7 * day}, {relation: "runs_daily", width: day}, {relation: "runs_hourly", width: time.Hour}}
+	levels := runLevels()
 	if err := finished(ctx, tx, levels); err != nil {
 		return err
 	}
-	parts, pieces := cover(q.window, levels)
 	a := q.arms()
+	a.addRuns(cover(q.window, levels))
+	return a.readRuns(ctx, tx, into)
+}
+
+func (a *arms) addRuns(parts []part, pieces []history.Window) {
 	for _, p := range parts {
 		a.add(runsBuckets, p.relation+"_stored", "bucket", p.windows)
 	}
 	a.add(runsRows, "runs", "finished_at", pieces)
+}
+
+// readRuns reads what the arms ask for and adds it up.
+func (a *arms) readRuns(ctx context.Context, tx pgx.Tx, into tallyMap) error {
 	rows, err := a.query(ctx, tx, runsSums)
 	if err != nil {
 		return err

@@ -85,6 +85,15 @@ func (q *statsQuery) readGaps(ctx context.Context, tx pgx.Tx) (*gapIndex, error)
 	return index, rows.Err()
 }
 
+// with returns the gaps of a monitor together with others.
+func (g *gapIndex) with(id uuid.UUID, others []logclock.Gap) *logclock.Gaps {
+	list := slices.Clone(others)
+	for n, lists := range g.lists {
+		list = append(list, lists[record.Partition(id, n)]...)
+	}
+	return logclock.NewGaps(list)
+}
+
 // of returns the gaps of a monitor in the window; nil: none.
 func (g *gapIndex) of(id uuid.UUID) *logclock.Gaps {
 	if len(g.lists) == 0 {

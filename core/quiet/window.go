@@ -142,6 +142,8 @@ func (t Time) validateOnce() *FieldError {
 		return wrong("starts_at", "is missing")
 	case t.EndsAt.IsZero():
 		return wrong("ends_at", "is missing")
+	case t.StartsAt.Year() < 1970 || t.EndsAt.Year() > 9998:
+		return wrong("starts_at", "must be within the years 1970 to 9998")
 	case length < MinDuration || length > MaxDuration:
 		return wrong("ends_at", "must be 1m to 366d behind starts_at")
 	}

@@ -1,0 +1,393 @@
+package quiet_test
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/common/model"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const many = 3000
+
+// storm has that many monitors go down evenly within a minute.
+func storm(p *process, n int) {
+	for i := range n {
+		p.fire(monitorName(i))
+		time.Sleep(time.Minute / time.Duration(n))
+	}
+}
+
+func checkAllTold(t *testing.T, s *site, n int, within time.Duration) {
+	t.Helper()
+	firing, _ := s.phone.told(t)
+	for i := range n {
+		at, ok := firing[monitorName(i)]
+		if !ok {
+			t.Fatalf("%s was never told", monitorName(i))
+		}
+		if d := at.Sub(s.alerts[monitorName(i)].StartsAt); d > within {
+			t.Fatalf("%s was told after %v", monitorName(i), d)
+		}
+	}
+}
+
+func TestManyMonitorsGoDownInAMinute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var logs bytes.Buffer
+		s := newSite(t, "monitor")
+		s.logs = &logs
+		p := s.start()
+		defer p.kill()
+		storm(p, many)
+		time.Sleep(time.Minute)
+		checkAllTold(t, s, many, 30*time.Second)
+		got := s.phone.heard()
+		if len(got) > 10 {
+			t.Errorf("%d notifications", len(got))
+		}
+		last := got[len(got)-1]
+		if !last.storm() || last.group != "{storm}:team" || last.labels["alertname"] != "AlertStorm" {
+			t.Errorf("the last message is of group %s, %s", last.group, last.labels)
+		}
+		for i, m := range got {
+			t.Logf("message %d after %v: %s, %d firing, %d resolved", i, m.at.Sub(got[0].at), m.group, len(m.firing), len(m.resolved))
+		}
+		if n := strings.Count(logs.String(), "alert storm begins"); n != 1 {
+			t.Errorf("the storm began %d times", n)
+		}
+	})
+}
+
+func TestAStormIsRepeated(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, "monitor")
+		p := s.start()
+		defer p.kill()
+		storm(p, 100)
+		time.Sleep(5 * time.Minute)
+		before := len(s.phone.heard())
+		time.Sleep(3 * time.Hour) // the same as ever: nothing to say
+		if n := len(s.phone.heard()); n != before {
+			t.Errorf("%d messages more, though nothing changed", n-before)
+		}
+		time.Sleep(time.Hour) // but the repeat interval is over
+		got := s.phone.heard()[before:]
+		storms := 0
+		for _, m := range got {
+			if m.storm() {
+				storms++
+			}
+		}
+		if storms != 1 {
+			t.Errorf("the storm was repeated %d times", storms)
+		}
+	})
+}
+
+func TestHalfOfThemRecover(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, "monitor")
+		p := s.start()
+		defer p.kill()
+		storm(p, many)
+		time.Sleep(time.Minute)
+		before := len(s.phone.heard())
+		for i := 0; i < many; i += 2 {
+			p.resolve(monitorName(i))
+			time.Sleep(20 * time.Millisecond)
+		}
+		time.Sleep(2 * time.Minute)
+		_, resolved := s.phone.told(t)
+		for i := range many {
+			if _, ok := resolved[monitorName(i)]; ok != (i%2 == 0) {
+				t.Fatalf("%s was told to be resolved: %v", monitorName(i), ok)
+			}
+		}
+		if n := len(s.phone.heard()) - before; n > 10 {
+			t.Errorf("%d notifications of the recovery", n)
+		}
+		// The rest recovers too: then there is nothing left, and a new alert is told on its own.
+		for i := 1; i < many; i += 2 {
+			p.resolve(monitorName(i))
+		}
+		time.Sleep(5 * time.Minute)
+		_, resolved = s.phone.told(t)
+		if len(resolved) != many {
+			t.Errorf("%d of %d were told to be resolved", len(resolved), many)
+		}
+		p.fire("alone")
+		time.Sleep(2 * time.Second)
+		got := s.phone.heard()
+		if last := got[len(got)-1]; last.storm() || len(last.firing) != 1 {
+			t.Errorf("after the storm: %+v", last)
+		}
+	})
+}
+
+func TestRestartAmidAStorm(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, "monitor")
+		p := s.start()
+		storm(p, many/2) // the first minute of two
+		before := s.phone.heard()
+		p.kill()
+		p = s.start()
+		for i := many / 2; i < many; i++ {
+			p.fire(monitorName(i))
+			time.Sleep(20 * time.Millisecond)
+		}
+		time.Sleep(2 * time.Minute)
+		checkAllTold(t, s, many, 30*time.Second)
+		all := s.phone.heard()
+		for _, m := range all[len(before):] {
+			if !m.storm() {
+				t.Errorf("after the restart %v was told on its own", m.firing)
+			}
+		}
+		if len(all) > 15 {
+			t.Errorf("%d notifications", len(all))
+		}
+		// Another restart, in quiet times: nobody hears of it.
+		p.kill()
+		p = s.start()
+		time.Sleep(2 * time.Minute)
+		if again := s.phone.heard(); len(again) != len(all) {
+			t.Errorf("a restart told %d messages", len(again)-len(all))
+		}
+		// What recovers while nobody is there is told by the next.
+		p.kill()
+		for i := 10; i < 20; i++ {
+			a := *s.alerts[monitorName(i)]
+			a.EndsAt, a.UpdatedAt, a.Timeout = time.Now(), time.Now(), false
+			s.alerts[monitorName(i)] = &a
+		}
+		p = s.start()
+		defer p.kill()
+		time.Sleep(time.Minute)
+		_, resolved := s.phone.told(t)
+		if len(resolved) != 10 {
+			t.Errorf("%d of 10 recoveries were told", len(resolved))
+		}
+		if again := s.phone.heard(); len(again) > len(all)+2 {
+			for _, m := range again[len(all):] {
+				t.Logf("%v %s: %d firing, resolved %v", m.at, m.group, len(m.firing), m.resolved)
+			}
+			t.Errorf("10 recoveries made %d messages", len(again)-len(all))
+		}
+	})
+}
+
+func TestDeathBeforeTheStormWasTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, "monitor")
+		p := s.start()
+		for i := range 100 {
+			p.fire(monitorName(i))
+		}
+		time.Sleep(4 * time.Second) // the groups were flushed, the storm was not
+		if n := len(s.phone.heard()); n > 3 {
+			t.Fatalf("%d messages already", n)
+		}
+		p.kill()
+		p = s.start()
+		defer p.kill()
+		time.Sleep(20 * time.Second)
+		checkAllTold(t, s, 100, 15*time.Second)
+	})
+}
+
+func TestAReceiverThatIsDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, "monitor")
+		p := s.start()
+		defer p.kill()
+		s.phone.set(true)
+		for i := range 200 {
+			p.fire(monitorName(i))
+		}
+		time.Sleep(time.Minute)
+		for i := range 100 { // half of them recover before anybody heard of them
+			p.resolve(monitorName(i))
+		}
+		time.Sleep(10 * time.Minute)
+		s.phone.set(false)
+		time.Sleep(time.Minute)
+		firing := map[string]bool{}
+		for _, m := range s.phone.heard() {
+			for _, name := range m.firing {
+				firing[name] = true
+			}
+		}
+		for i := 100; i < 200; i++ {
+			if !firing[monitorName(i)] {
+				t.Fatalf("%s was not told", monitorName(i))
+			}
+		}
+		if n := len(s.phone.heard()); n > 8 {
+			t.Errorf("%d messages", n)
+		}
+	})
+}
+
+func TestFewAlertsAreToldAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, "monitor")
+		p := s.start()
+		defer p.kill()
+		for i := range 20 { // the limit
+			p.fire(monitorName(i))
+		}
+		time.Sleep(10 * time.Second)
+		got := s.phone.heard()
+		if len(got) != 20 {
+			t.Fatalf("%d messages, want 20", len(got))
+		}
+		for i, m := range got {
+			late := m.at.Sub(s.alerts[m.firing[0]].StartsAt) - time.Second // group_wait
+			if m.storm() || i < 3 && late > 0 || late > 2*time.Second {
+				t.Errorf("message %d: group %s, %v late", i, m.group, late)
+			}
+		}
+		// They recover on their own, and come again on their own.
+		for i := range 20 {
+			p.resolve(monitorName(i))
+		}
+		time.Sleep(time.Minute)
+		if got := s.phone.heard(); len(got) != 40 {
+			t.Errorf("%d messages, want 40", len(got))
+		}
+	})
+}
+
+func TestGroupsToldAloneStayAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, "monitor")
+		p := s.start()
+		defer p.kill()
+		p.fire("early", "part", "a")
+		time.Sleep(5 * time.Minute)
+		for i := range 100 {
+			p.fire(monitorName(i))
+		}
+		time.Sleep(10 * time.Second)
+		p.site.alerts["early/a"] = p.site.alerts["early"]
+		p.fire("early", "part", "b")
+		time.Sleep(time.Minute)
+		alone := 0
+		for _, m := range s.phone.heard() {
+			for _, name := range m.firing {
+				if name != "early" {
+					continue
+				}
+				if alone++; m.storm() {
+					t.Error("a group that was told on its own before became part of the storm")
+				}
+			}
+		}
+		if alone != 3 { // a; then a and b
+			t.Errorf("early was told %d times, want 3", alone)
+		}
+	})
+}
+
+func TestOneGroupOfManyIsLeftAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, "project")
+		p := s.start()
+		defer p.kill()
+		storm(p, many)
+		time.Sleep(time.Minute)
+		for _, m := range s.phone.heard() {
+			if m.storm() {
+				t.Fatal("one group made a storm")
+			}
+		}
+		checkAllTold(t, s, many, 30*time.Second)
+	})
+}
+
+func TestNoLimitNoStorm(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, "monitor")
+		s.limit = 0
+		p := s.start()
+		defer p.kill()
+		for i := range 100 {
+			p.fire(monitorName(i))
+		}
+		time.Sleep(5 * time.Second)
+		if n := len(s.phone.heard()); n != 100 {
+			t.Errorf("%d messages, want 100", n)
+		}
+	})
+}
+
+// A member that comes again after it was told to be resolved is told as new.
+func TestAMemberComesAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, "monitor")
+		p := s.start()
+		defer p.kill()
+		for i := range 100 {
+			p.fire(monitorName(i))
+		}
+		time.Sleep(time.Minute)
+		count := func(name string) (firing, resolved int) {
+			for _, m := range s.phone.heard() {
+				for _, n := range m.resolved {
+					if n == name {
+						resolved++
+					}
+				}
+			}
+			now := s.phone.heard()
+			for _, n := range now[len(now)-1].firing {
+				if n == name {
+					firing++
+				}
+			}
+			return firing, resolved
+		}
+		for round := 1; round <= 3; round++ {
+			p.resolve(monitorName(50))
+			time.Sleep(time.Minute)
+			if firing, resolved := count(monitorName(50)); firing != 0 || resolved != round {
+				t.Fatalf("round %d: told resolved %d times, firing in the last: %d", round, resolved, firing)
+			}
+			p.fire(monitorName(50))
+			time.Sleep(time.Minute)
+			if got := s.phone.heard(); !contains(got[len(got)-1].firing, monitorName(50)) {
+				t.Fatalf("round %d: the last message does not say that it fires again", round)
+			}
+		}
+	})
+}
+
+func contains(list []string, name string) bool {
+	return strings.Contains(" "+strings.Join(list, " ")+" ", " "+name+" ")
+}
+
+// Routes with different time intervals have storms of their own: what is muted at night stays so.
+func TestTimeIntervalsPartStorms(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, "monitor")
+		s.route.MuteTimeIntervals = []string{"nights"}
+		s.route.GroupBy = []model.LabelName{"monitor"}
+		p := s.start()
+		defer p.kill()
+		for i := range 100 {
+			p.fire(monitorName(i))
+		}
+		time.Sleep(30 * time.Second)
+		got := s.phone.heard()
+		if last := got[len(got)-1]; last.group != `{storm}:team:mute=["nights"],active=[]` {
+			t.Errorf("group %s", last.group)
+		}
+	})
+}
