@@ -99,6 +99,11 @@ func hide(s string, hidden []string) string {
 		if len(h) > 3 && h != secretToken {
 			s = strings.ReplaceAll(s, h, secretToken)
 		}
+		for line := range strings.SplitSeq(h, "\n") { // a comment has but one
+			if line = strings.TrimSpace(line); len(line) > 5 && line != h && line != secretToken {
+				s = strings.ReplaceAll(s, line, secretToken)
+			}
+		}
 	}
 	return s
 }
