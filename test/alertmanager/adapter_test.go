@@ -19,7 +19,6 @@ import (
 	"time"
 
 	"github.com/go-chi/chi/v5"
-	"github.com/prometheus/common/version"
 
 	"github.com/tokiflow/tokiflow/alerting/config"
 	"github.com/tokiflow/tokiflow/alerting/manager"
@@ -60,6 +59,7 @@ type adapter struct {
 	manager *manager.Manager
 	api     http.Handler
 	reload  func(ctx context.Context) error
+	ready   chan struct{} // closed when the API can be asked; requests wait for it
 }
 
 // runAdapter is the whole program: it serves until SIGTERM and reads its configuration again at SIGHUP.
@@ -71,7 +71,6 @@ func runAdapter(args []string) error {
 	if f.features != "classic-mode" {
 		config.UTF8() // as app does
 	}
-	version.Version = "0.34.1"
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	hup := make(chan os.Signal, 1)
@@ -81,8 +80,18 @@ func runAdapter(args []string) error {
 	if err != nil {
 		return err
 	}
-	a := &adapter{flags: f, house: house(os.Getenv(houseVariable)), addr: listener.Addr().String()}
+	a := &adapter{flags: f, house: house(os.Getenv(houseVariable)), addr: listener.Addr().String(), ready: make(chan struct{})}
 	logger := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	server := &http.Server{Handler: a, ReadHeaderTimeout: 10 * time.Second}
+	var running sync.WaitGroup
+	defer running.Wait()
+	running.Go(func() {
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			logger.Error("serving ended", "error", err)
+		}
+	})
+	defer func() { _ = server.Close() }()
+	logger.Info("Listening on", "address", a.addr)
 	database, err := a.house.join(ctx, a.addr, f.peer)
 	if err != nil {
 		return err
@@ -92,19 +101,19 @@ func runAdapter(args []string) error {
 		return err
 	}
 	defer shut()
-	var running sync.WaitGroup
-	defer running.Wait()
-	running.Go(func() { _ = a.manager.Run(ctx) }) // it ends without an error
-	server := &http.Server{Handler: a, ReadHeaderTimeout: 10 * time.Second}
-	running.Go(func() {
-		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			logger.Error("serving ended", "error", err)
-		}
-	})
+	managed := make(chan struct{})
+	go func() {
+		_ = a.manager.Run(ctx) // it ends without an error
+		close(managed)
+	}()
+	defer func() {
+		stop()
+		<-managed
+	}()
 	if err := a.warm(ctx); err != nil {
 		return err
 	}
-	logger.Info("Listening on", "address", a.addr)
+	close(a.ready)
 	for {
 		select {
 		case <-hup:
@@ -112,12 +121,12 @@ func runAdapter(args []string) error {
 				logger.Error("the configuration is not taken", "error", err)
 			}
 		case <-ctx.Done():
-			return server.Close()
+			return nil
 		}
 	}
 }
 
-// warm has the organisation's alerting started before anybody is told that we listen.
+// warm has the organisation's alerting started before anybody is answered.
 func (a *adapter) warm(ctx context.Context) error {
 	req := httptest.NewRequestWithContext(ctx, http.MethodGet, manager.Prefix+"/api/v2/status", nil)
 	answer := a.ask(req)
@@ -137,6 +146,11 @@ func (a *adapter) ask(r *http.Request) *httptest.ResponseRecorder {
 // ServeHTTP hands on a request to the organisation's Alertmanager, with the key. In the status it names the members of the cluster:
 // the processes that work on the same database.
 func (a *adapter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	select {
+	case <-a.ready:
+	case <-r.Context().Done():
+		return
+	}
 	path, ok := strings.CutPrefix(r.URL.Path, a.flags.prefix)
 	if !ok {
 		http.NotFound(w, r)
