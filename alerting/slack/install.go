@@ -145,8 +145,12 @@ func (a *App) install(w http.ResponseWriter, r *http.Request) {
 }
 
 func (a *App) setCookie(w http.ResponseWriter, text string) {
+	under := "/api/slack"
+	if u, err := url.Parse(a.o.BaseURL); err == nil {
+		under = u.Path + under // a proxy may serve it below a path
+	}
 	http.SetCookie(w, &http.Cookie{
-		Name: stateCookie, Value: digestOfState(text), Path: "/api/slack", MaxAge: int(stateLife / time.Second), HttpOnly: true,
+		Name: stateCookie, Value: digestOfState(text), Path: under, MaxAge: int(stateLife / time.Second), HttpOnly: true,
 		Secure: strings.HasPrefix(a.o.BaseURL, "https://"), SameSite: http.SameSiteLaxMode, // it comes back by a link on Slack's page
 	})
 }
