@@ -52,9 +52,10 @@ type flushes struct {
 	kill   context.CancelFunc
 }
 
-func newFlushes(next notify.Stage, b *book, log *logbook, s *saver, routes *dispatch.Route) *flushes {
+// newFlushes returns the stage; what comes next is to be set, and the saver.
+func newFlushes(b *book, log *logbook, routes *dispatch.Route) *flushes {
 	killed, kill := context.WithCancel(context.Background())
-	return &flushes{next: next, book: b, log: log, saver: s, routes: routes, empty: make(chan struct{}), killed: killed, kill: kill}
+	return &flushes{book: b, log: log, routes: routes, empty: make(chan struct{}), killed: killed, kill: kill}
 }
 
 // Exec implements notify.Stage.

@@ -24,6 +24,7 @@ type graph struct {
 	dispatcher *dispatch.Dispatcher
 	inhibitor  *inhibit.Inhibitor
 	flushes    *flushes
+	teller     Teller // nil: none
 }
 
 // build makes the graph of a configuration without starting anything.
@@ -52,12 +53,20 @@ func (i *Instance) build(c *config.Config) (*graph, error) {
 	}
 	logger := calm(i.o.Logger)
 	g := &graph{config: c, inhibitor: inhibit.NewInhibitor(i.alerts, am.InhibitRules, logger, eventrecorder.NopRecorder())}
-	way := i.way(g.inhibitor, timeinterval.NewIntervener(intervals))
-	var done *saver
+	g.flushes = newFlushes(i.book, i.log, routes)
+	g.flushes.next = i.way(g.inhibitor, timeinterval.NewIntervener(intervals))
 	if i.o.Notify {
-		way, done = append(way, i.telling(routes, integrations)), i.saver
+		g.flushes.saver = i.saver
+		telling := i.telling(routes, integrations)
+		if i.o.Teller != nil {
+			g.teller = i.o.Teller(Pipeline{Next: telling, Whole: g.flushes, Log: i.log, Integrations: integrations})
+			telling = g.teller
+		}
+		for n := len(i.o.Stages) - 1; n >= 0; n-- {
+			telling = i.o.Stages[n](telling)
+		}
+		g.flushes.next = notify.MultiStage{g.flushes.next, acknowledged{}, telling}
 	}
-	g.flushes = newFlushes(way, i.book, i.log, done, routes)
 	g.dispatcher = dispatch.NewDispatcher(i.alerts, routes, g.flushes, i.groups, flushTimeout, dispatchMaintenance, nil, logger, eventrecorder.NopRecorder(), nil, t)
 	return g, nil
 }
@@ -94,11 +103,7 @@ func (i *Instance) telling(routes *dispatch.Route, integrations map[string][]not
 		}
 		receivers[name] = fan
 	})
-	var stage notify.Stage = receivers
-	for n := len(i.o.Stages) - 1; n >= 0; n-- {
-		stage = i.o.Stages[n](stage)
-	}
-	return notify.MultiStage{acknowledged{}, stage}
+	return receivers
 }
 
 // run starts the graph and returns when it has all alerts. It flushes nothing before the instant.
@@ -111,9 +116,25 @@ func (g *graph) run(from time.Time) {
 
 // stop ends it: what is being delivered may end first, see stopGrace.
 func (g *graph) stop() {
+	if g.teller != nil {
+		g.teller.Stop()
+		defer g.waitForTeller()
+	}
 	g.flushes.drain(stopGrace)
 	g.dispatcher.Stop()
 	g.inhibitor.Stop()
+}
+
+// waitForTeller waits for what the teller has begun. That was broken off already, so it takes a moment, unless a notifier never ends.
+func (g *graph) waitForTeller() {
+	ended := make(chan struct{})
+	go func() { g.teller.Wait(); close(ended) }()
+	timer := time.NewTimer(stopGrace / 5)
+	defer timer.Stop()
+	select {
+	case <-ended:
+	case <-timer.C:
+	}
 }
 
 // flushTimeout is how long a flush may take, of a group that is flushed every d.

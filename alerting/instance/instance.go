@@ -16,6 +16,8 @@ import (
 	"github.com/prometheus/alertmanager/eventrecorder"
 	"github.com/prometheus/alertmanager/featurecontrol"
 	"github.com/prometheus/alertmanager/marker"
+	"github.com/prometheus/alertmanager/nflog"
+	"github.com/prometheus/alertmanager/nflog/nflogpb"
 	"github.com/prometheus/alertmanager/notify"
 	"github.com/prometheus/alertmanager/provider/mem"
 	"github.com/prometheus/alertmanager/silence"
@@ -34,6 +36,28 @@ type Builder func(c *config.Config, t *template.Template) (map[string][]notify.I
 // Middleware puts a stage around the pipeline.
 type Middleware func(next notify.Stage) notify.Stage
 
+// Pipeline is where a Teller stands.
+type Pipeline struct {
+	Next         notify.Stage                    // what comes after it: it asks the log, delivers, and writes the log
+	Whole        notify.Stage                    // the first of all stages: what it tells by itself begins there, to be muted and silenced too
+	Log          LogReader                       // what was told last
+	Integrations map[string][]notify.Integration // by receiver
+}
+
+// LogReader reads the notification log.
+type LogReader interface {
+	Query(params ...nflog.QueryParam) ([]*nflogpb.Entry, error)
+}
+
+// Teller is a stage that also tells by itself, between the flushes. Each configuration has its own.
+type Teller interface {
+	notify.Stage
+	// Stop ends what waits in it; no notification begins after that. It does not wait.
+	Stop()
+	// Wait returns when all that it started has ended, after Stop.
+	Wait()
+}
+
 // Muter says which alerts are not to be told for now. by is shown as what inhibits the alert. Safe for concurrent use.
 type Muter interface {
 	Mutes(a *amalert.Alert) (by string, muted bool)
@@ -51,7 +75,7 @@ type Store interface {
 	RemoveAlerts(ctx context.Context, org tenant.OrgID, told []alert.Key) error
 }
 
-// Options of an Instance. Muters, Stages (outermost first) and Metrics may be nil, the rest is required. The stages come after
+// Options of an Instance. Muters, Stages (outermost first), Teller and Metrics may be nil, the rest is required. The stages come after
 // everything that mutes: what is silenced, inhibited or muted never reaches them.
 type Options struct {
 	Org         tenant.OrgID
@@ -60,6 +84,7 @@ type Options struct {
 	Build       Builder
 	Muters      []Muter
 	Stages      []Middleware
+	Teller      func(p Pipeline) Teller // stands right before what tells, after Stages
 	Store       Store
 	Metrics     *Metrics // may be nil
 	Logger      *slog.Logger

@@ -288,3 +288,59 @@ func TestAViewerTellsNobody(t *testing.T) {
 		}
 	})
 }
+
+// chorus is a teller that also tells all it has seen, under a name of its own, through the whole pipeline.
+type chorus struct {
+	instance.Pipeline
+	runs    sync.WaitGroup
+	stopped chan struct{}
+}
+
+func (c *chorus) Exec(ctx context.Context, l *slog.Logger, alerts ...*amalert.Alert) (context.Context, []*amalert.Alert, error) {
+	if key, _ := notify.GroupKey(ctx); key == "chorus" {
+		return c.Next.Exec(ctx, l, alerts...)
+	}
+	c.runs.Go(func() {
+		select {
+		case <-time.After(20 * time.Second):
+		case <-c.stopped:
+		}
+		own, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		go func() { <-c.stopped; cancel() }()
+		own = notify.WithReceiverName(notify.WithGroupKey(notify.WithRouteID(notify.WithNow(own, time.Now()), "chorus"), "chorus"), "team")
+		if _, _, err := c.Whole.Exec(notify.WithRepeatInterval(own, time.Hour), l, alerts...); err != nil {
+			l.Info("the chorus was refused", "err", err)
+		}
+	})
+	return ctx, alerts, nil
+}
+
+func (c *chorus) Stop() { close(c.stopped) }
+func (c *chorus) Wait() { c.runs.Wait() }
+
+func TestATellerTellsThroughTheWholePipeline(t *testing.T) {
+	story(t, plainConfig, func(w *world) {
+		w.o.Teller = func(p instance.Pipeline) instance.Teller {
+			if len(p.Integrations["team"]) != 1 || p.Log == nil {
+				t.Errorf("the pipeline is %+v", p)
+			}
+			return &chorus{Pipeline: p, stopped: make(chan struct{})}
+		}
+		w.start()
+		w.table.open("backup", time.Now())
+		w.table.open("report", time.Now())
+		w.update()
+		w.after(12 * time.Second)
+		w.hears("team")
+		w.table.silence(t, "window", "report", time.Now(), time.Now().Add(time.Hour))
+		w.update()
+		w.after(20 * time.Second)
+		w.hears("team", "backup")
+		began := time.Now()
+		w.i.Stop()
+		if took := time.Since(began); took > 5*time.Second {
+			t.Errorf("it took %v to stop", took)
+		}
+	})
+}
