@@ -1,12 +1,10 @@
 package alertmanager_test
 
 import (
-	"context"
 	"encoding/json"
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"sync"
 	"testing"
 
@@ -52,28 +50,4 @@ func (c *clusters) list(w http.ResponseWriter, r *http.Request) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	_ = json.NewEncoder(w).Encode(c.members[c.of[r.URL.Query().Get("addr")]])
-}
-
-// withMembers writes the adapters that share our database into a status, as members of a cluster, ourselves first.
-func (a *adapter) withMembers(ctx context.Context, body []byte) ([]byte, error) {
-	data, err := a.house.get(ctx, "/members?"+url.Values{"addr": {a.addr}}.Encode())
-	if err != nil {
-		return nil, err
-	}
-	var members []string
-	var status map[string]any
-	if err := json.Unmarshal(data, &members); err != nil {
-		return nil, err
-	}
-	if err := json.Unmarshal(body, &status); err != nil {
-		return nil, err
-	}
-	peers := []map[string]string{{"name": a.addr, "address": a.addr}}
-	for _, m := range members {
-		if m != a.addr {
-			peers = append(peers, map[string]string{"name": m, "address": m})
-		}
-	}
-	status["cluster"] = map[string]any{"name": "tokiflow", "status": "ready", "peers": peers}
-	return json.Marshal(status)
 }

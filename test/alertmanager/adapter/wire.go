@@ -1,4 +1,4 @@
-package alertmanager_test
+package main
 
 import (
 	"context"

@@ -1,11 +1,12 @@
-package alertmanager_test
+// Adapter is a program that takes Alertmanager's flags, runs one organisation's alerting over PostgreSQL, and serves its API at the
+// root and without a key: what Alertmanager's own acceptance tests drive (test/alertmanager).
+package main
 
 import (
 	"context"
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -62,8 +63,15 @@ type adapter struct {
 	ready   chan struct{} // closed when the API can be asked; requests wait for it
 }
 
-// runAdapter is the whole program: it serves until SIGTERM and reads its configuration again at SIGHUP.
-func runAdapter(args []string) error {
+func main() {
+	if err := run(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "adapter:", err)
+		os.Exit(1)
+	}
+}
+
+// run serves until SIGTERM and reads the configuration again at SIGHUP.
+func run(args []string) error {
 	f, err := parseFlags(args)
 	if err != nil {
 		return err
@@ -181,30 +189,4 @@ func routes(m *manager.Manager) http.Handler {
 	r := chi.NewRouter()
 	m.Routes(r)
 	return r
-}
-
-// house is the test process, by its URL.
-type house string
-
-// join makes the adapter at this address a member of the peer's cluster, or of one of its own, and returns the cluster's database.
-func (h house) join(ctx context.Context, addr, peer string) (string, error) {
-	data, err := h.get(ctx, "/join?"+url.Values{"addr": {addr}, "peer": {peer}}.Encode())
-	return string(data), err
-}
-
-func (h house) get(ctx context.Context, path string) ([]byte, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, string(h)+path, nil)
-	if err != nil {
-		return nil, err
-	}
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = res.Body.Close() }()
-	data, err := io.ReadAll(res.Body)
-	if err == nil && res.StatusCode != http.StatusOK {
-		err = fmt.Errorf("%s: %d %s", path, res.StatusCode, data)
-	}
-	return data, err
 }
