@@ -158,7 +158,7 @@ func Start(ctx context.Context, o Options, c *config.Config, s alert.State) (*In
 		o: o, book: newBook(), saver: newSaver(o), groups: marker.NewGroupMarker(), changed: make(chan struct{}, 1), quit: make(chan struct{}),
 	}
 	var err error
-	if i.log, err = newLogbook(s.Log, i.saver.entry, o.Logger, time.Now()); err != nil {
+	if i.log, err = newLogbook(s.Log, i.saver.entry, o.Logger); err != nil {
 		return nil, err
 	}
 	i.silences, err = silence.New(silence.Options{

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -32,16 +33,19 @@ const (
 	occurrencesKey = "tokiflow.occurrences"
 )
 
-// logbook is Alertmanager's notification log with two things added. What it takes down is handed to save before Log returns. And it
-// tells the occurrences of an alert apart: of an incident that opened, was resolved unheard (silenced, say) and opened again, the log
-// would say that everybody was told of it already, because the labels are the same. An occurrence is named by its start.
+// logbook is Alertmanager's notification log with three things added. What it takes down is handed to save before Log returns. A later
+// entry always counts, whatever the clock says: Alertmanager's takes none that is not later by the clock, and would have the message
+// repeated. And it tells the occurrences of an alert apart: of an incident that opened, was resolved unheard (silenced, say) and opened
+// again, the log would say that everybody was told of it already, because the labels are the same. An occurrence is named by its start.
 type logbook struct {
 	inner *nflog.Log
 	save  func(alert.LogEntry)
 	logs  *slog.Logger
 
-	writing sync.Mutex // one Log at a time, so that what is broadcast is known to be its entry
-	written []byte
+	writing sync.Mutex // one Log at a time
+	press   *nflog.Log // makes entries: what a receiver's data holds only it can read
+	written []byte     // what it made last
+	number  uint64     // of what it made
 
 	mu      sync.Mutex
 	flushes map[flushKey]map[uint64]int64 // under way: start of each alert by its hash in the log, Unix microseconds
@@ -50,37 +54,26 @@ type logbook struct {
 type flushKey struct{ group, receiver string }
 
 // newLogbook opens a log with the entries that were saved. One that cannot be read is left out and logged: what it was about is told again.
-func newLogbook(entries []alert.LogEntry, save func(alert.LogEntry), logger *slog.Logger, now time.Time) (*logbook, error) {
-	inner, err := nflog.New(nflog.Options{Retention: logRetention, Logger: logger, Metrics: nowhere{}})
-	if err != nil {
+func newLogbook(entries []alert.LogEntry, save func(alert.LogEntry), logger *slog.Logger) (*logbook, error) {
+	b := &logbook{save: save, logs: logger, flushes: map[flushKey]map[uint64]int64{}}
+	var err error
+	if b.inner, err = nflog.New(nflog.Options{Retention: logRetention, Logger: logger, Metrics: nowhere{}}); err != nil {
 		return nil, fmt.Errorf("opening the notification log: %w", err)
 	}
-	b := &logbook{inner: inner, save: save, logs: logger, flushes: map[flushKey]map[uint64]int64{}}
+	if b.press, err = nflog.New(nflog.Options{Retention: logRetention, Logger: logger, Metrics: nowhere{}}); err != nil {
+		return nil, fmt.Errorf("opening the notification log: %w", err)
+	}
+	b.press.SetBroadcast(func(body []byte) { b.written = body }) // body is made anew for each entry
 	for _, e := range entries {
-		if err := b.load(e, now); err != nil {
+		_, err := decodeEntry(e.Body)
+		if err == nil {
+			err = b.inner.Merge(e.Body)
+		}
+		if err != nil {
 			logger.Error("an entry of the notification log cannot be read; its group is told again", "group", e.GroupKey, "receiver", e.Receiver, "err", err)
 		}
 	}
-	inner.SetBroadcast(func(body []byte) { b.written = body }) // body is made anew for each entry
 	return b, nil
-}
-
-// load takes in an entry. One of a machine whose clock is ahead counts as written now: until then the log would take no later one.
-func (b *logbook) load(e alert.LogEntry, now time.Time) error {
-	m, err := decodeEntry(e.Body)
-	if err != nil {
-		return err
-	}
-	body := e.Body
-	if m.Entry.Timestamp.AsTime().After(now) {
-		m.Entry.Timestamp = timestamppb.New(now)
-		var changed bytes.Buffer
-		if _, err := protodelim.MarshalTo(&changed, m); err != nil {
-			return err
-		}
-		body = changed.Bytes()
-	}
-	return b.inner.Merge(body)
 }
 
 // begin notes which occurrences a flush is about. end must be called after it.
@@ -111,15 +104,7 @@ func (b *logbook) Log(r *nflogpb.Receiver, group string, firing, resolved []uint
 	if len(firing) > 0 {
 		expiry = max(expiry, keepFiring)
 	}
-	b.writing.Lock()
-	b.written = nil
-	err := b.inner.Log(r, group, firing, resolved, store, expiry)
-	body := b.written
-	b.writing.Unlock()
-	if err != nil || body == nil {
-		return err
-	}
-	m, err := decodeEntry(body)
+	m, body, err := b.write(r, group, firing, resolved, store, expiry)
 	if err != nil {
 		return err
 	}
@@ -127,6 +112,31 @@ func (b *logbook) Log(r *nflogpb.Receiver, group string, firing, resolved []uint
 		GroupKey: group, Receiver: receiverName(r), LoggedAt: m.Entry.Timestamp.AsTime(), ExpiresAt: m.ExpiresAt.AsTime(), Body: body,
 	})
 	return nil
+}
+
+// write makes an entry that is later than the one before it, and takes it in.
+func (b *logbook) write(r *nflogpb.Receiver, group string, firing, resolved []uint64, store *nflog.Store, expiry time.Duration) (*nflogpb.MeshEntry, []byte, error) {
+	b.writing.Lock()
+	defer b.writing.Unlock()
+	b.number++
+	if err := b.press.Log(r, strconv.FormatUint(b.number, 10), firing, resolved, store, time.Nanosecond); err != nil {
+		return nil, nil, err
+	}
+	m, err := decodeEntry(b.written)
+	if err != nil {
+		return nil, nil, err
+	}
+	b.collect(b.press)
+	now := m.Entry.Timestamp.AsTime()
+	if before, err := b.inner.Query(nflog.QGroupKey(group), nflog.QReceiver(r)); err == nil && len(before) == 1 && !now.After(before[0].Timestamp.AsTime()) {
+		now = before[0].Timestamp.AsTime().Add(time.Microsecond) // as fine as the table is
+	}
+	m.Entry.GroupKey, m.Entry.Timestamp, m.ExpiresAt = []byte(group), timestamppb.New(now), timestamppb.New(now.Add(min(expiry, logRetention)))
+	var body bytes.Buffer
+	if _, err := protodelim.MarshalTo(&body, m); err != nil {
+		return nil, nil, fmt.Errorf("encoding a log entry: %w", err)
+	}
+	return m, body.Bytes(), b.inner.Merge(body.Bytes())
 }
 
 // Query returns what a receiver of a group was told last, without what is about earlier occurrences of the alerts that are being flushed.
@@ -145,8 +155,10 @@ func (b *logbook) Query(params ...nflog.QueryParam) ([]*nflogpb.Entry, error) {
 }
 
 // GC forgets what has expired.
-func (b *logbook) GC() {
-	if _, err := b.inner.GC(); err != nil {
+func (b *logbook) GC() { b.collect(b.inner) }
+
+func (b *logbook) collect(l *nflog.Log) {
+	if _, err := l.GC(); err != nil {
 		b.logs.Error("the notification log was not cleaned up", "err", err)
 	}
 }

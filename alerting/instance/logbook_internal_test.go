@@ -21,7 +21,7 @@ import (
 func openLog(t *testing.T, entries ...alert.LogEntry) (*logbook, *[]alert.LogEntry) {
 	t.Helper()
 	var saved []alert.LogEntry
-	b, err := newLogbook(entries, func(e alert.LogEntry) { saved = append(saved, e) }, slog.New(slog.DiscardHandler), time.Now())
+	b, err := newLogbook(entries, func(e alert.LogEntry) { saved = append(saved, e) }, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,7 +156,7 @@ func FuzzDecodeEntry(f *testing.F) {
 	f.Add(good.Bytes())
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, body []byte) {
-		b, err := newLogbook([]alert.LogEntry{{GroupKey: "g", Body: body}}, func(alert.LogEntry) {}, slog.New(slog.DiscardHandler), time.Now())
+		b, err := newLogbook([]alert.LogEntry{{GroupKey: "g", Body: body}}, func(alert.LogEntry) {}, slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
 		}
