@@ -78,11 +78,8 @@ type flush struct {
 
 func (n *notifier) newFlush(ctx context.Context, c *caller, channel string, alerts []*amalert.Alert) *flush {
 	f := &flush{notifier: n, c: c, channel: channel, now: n.app.o.Clock(), past: map[string]string{}}
-	if at, ok := notify.Now(ctx); ok {
-		f.now = at
-	}
 	for _, a := range alerts {
-		f.views = append(f.views, viewOf(a, f.now))
+		f.views = append(f.views, viewOf(a))
 	}
 	slices.SortStableFunc(f.views, func(a, b view) int {
 		return cmp.Or(a.starts.Compare(b.starts), strings.Compare(a.subject(), b.subject()), strings.Compare(a.fingerprint, b.fingerprint))
@@ -102,7 +99,7 @@ func (n *notifier) newFlush(ctx context.Context, c *caller, channel string, aler
 }
 
 // remember takes up what this process told and could not write down, because the flush failed or the group began anew, as it does
-// after a silence. Only what is about the same alert counts.
+// after a silence. What was told of another alert of the same labels, and not to its end, is ended.
 func (f *flush) remember() {
 	old, ok := f.app.memory.threads(f.key)
 	if !ok {
@@ -110,7 +107,8 @@ func (f *flush) remember() {
 	}
 	for _, v := range f.views {
 		h, told := old.Heads[v.fingerprint]
-		if _, known := f.threads.Heads[v.fingerprint]; told && !known && h.Identity == v.identity && (!h.Resolved || v.resolved()) {
+		same := h.Identity == v.identity
+		if _, known := f.threads.Heads[v.fingerprint]; told && !known && (!h.Resolved || same && v.resolved()) {
 			f.threads.Heads[v.fingerprint] = h
 		}
 	}

@@ -38,8 +38,9 @@ type view struct {
 
 func (v view) resolved() bool { return !v.ends.IsZero() }
 
-// viewOf reads an alert of a flush. now is when the flush looks at it.
-func viewOf(a *amalert.Alert, now time.Time) view {
+// viewOf reads an alert of a flush. Whether it is resolved is asked as Alertmanager's stages ask: by this moment, not by that for which
+// the flush was due.
+func viewOf(a *amalert.Alert) view {
 	labels, annotations := make(map[string]string, len(a.Labels)), make(map[string]string, len(a.Annotations))
 	for k, value := range a.Labels {
 		labels[string(k)] = string(value)
@@ -49,7 +50,7 @@ func viewOf(a *amalert.Alert, now time.Time) view {
 	}
 	v := newView(labels, annotations, a.GeneratorURL, a.StartsAt)
 	v.fingerprint = a.Fingerprint().String()
-	if a.ResolvedAt(now) {
+	if a.Resolved() {
 		v.ends = a.EndsAt
 	}
 	return v
