@@ -66,18 +66,20 @@ func New(o Options) (*Feeder, error) {
 	if o.Batch == 0 {
 		o.Batch = 500
 	}
-	for d, value := range map[*time.Duration]time.Duration{
-		&o.PollInterval: time.Second, &o.ReportInterval: 15 * time.Second, &o.PruneInterval: time.Hour,
-	} {
-		if *d == 0 {
-			*d = value
-		}
-	}
+	setDefault(&o.PollInterval, time.Second)
+	setDefault(&o.ReportInterval, 15*time.Second)
+	setDefault(&o.PruneInterval, time.Hour)
 	m, err := newMetrics(o.Registerer)
 	if err != nil {
 		return nil, err
 	}
 	return &Feeder{o: o, log: o.Logger, wake: make(chan struct{}, 1), metrics: m}, nil
+}
+
+func setDefault(d *time.Duration, value time.Duration) {
+	if *d == 0 {
+		*d = value
+	}
 }
 
 // Run works until ctx ends and returns nil. Several processes may: they take turns. A database that does not answer is waited for.

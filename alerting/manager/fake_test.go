@@ -27,7 +27,10 @@ import (
 	"github.com/tokiflow/tokiflow/saas/auth"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	const cluster = "github.com/tokiflow/tokiflow/infra/pg/pgtest.(*Cluster)"
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction(cluster+".Start.func1"), goleak.IgnoreAnyFunction(cluster+".startWatchdog.func1"))
+}
 
 var errBroken = errors.New("broken")
 
@@ -209,7 +212,7 @@ type fake struct {
 	stuck   bool // Busy
 	badConf bool // Apply refuses
 	badUp   bool // Update refuses
-	updates int
+	applies int
 }
 
 func (f *fake) Update(_ context.Context, s alert.State) error {
@@ -222,7 +225,6 @@ func (f *fake) Update(_ context.Context, s alert.State) error {
 		f.p.t.Error("updated after its end")
 	}
 	f.version = s.Version
-	f.updates++
 	return nil
 }
 
@@ -233,6 +235,7 @@ func (f *fake) Apply(c *config.Config) error {
 		return errBroken
 	}
 	f.conf = c.Source.YAML
+	f.applies++
 	return nil
 }
 
@@ -253,6 +256,12 @@ func (f *fake) Busy() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.stuck
+}
+
+func (f *fake) applied() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.applies
 }
 
 func (f *fake) Stop() {

@@ -66,7 +66,7 @@ type Options struct {
 	// Listen calls wake with each organisation whose alerting has changed, the zero value for any, and returns when it can no longer
 	// tell or when ctx ends. Nil: versions are polled only.
 	Listen func(ctx context.Context, wake func(org tenant.OrgID)) error
-	// Config reads an organisation's configuration, or the default, and its version.
+	// Config reads an organisation's configuration, or the default, and its version: another one when it has changed.
 	Config func(ctx context.Context, org tenant.OrgID) (*config.Config, int64, error)
 	// Instance gives the options of an organisation's instance. Notify is the manager's to say.
 	Instance func(org tenant.OrgID) instance.Options
@@ -90,7 +90,10 @@ const (
 	lockBatch     = 256                   // locks in one statement
 	retryFirst    = time.Second           // of a start that failed, doubled each time
 	retryMost     = time.Minute
-	retryConfig   = 5 * time.Second // of a configuration that cannot be read
+	// The first polls may come before there is a connection for locks.
+	failuresToTell = 3
+	failurePause   = 200 * time.Millisecond // after a poll that failed, and as much more after each further
+	retryConfig    = 5 * time.Second        // of a configuration that cannot be read
 )
 
 // errStopping says that the process is about to end.
@@ -182,6 +185,15 @@ func (m *Manager) Instance(ctx context.Context, org tenant.OrgID) (Running, erro
 	return s.instance, nil
 }
 
+// Reload has every instance ask for its configuration again, and put it in force where its version is another. It is for what does not
+// stand in the database; changes there are followed. It does not wait.
+func (m *Manager) Reload() {
+	for _, s := range m.all() {
+		s.reread.Store(true)
+		poke(s.poked)
+	}
+}
+
 // listen keeps Listen going.
 func (m *Manager) listen(ctx context.Context) {
 	wait := retryFirst
@@ -215,21 +227,22 @@ func (m *Manager) changed(org tenant.OrgID) {
 
 // look polls, now and then or when woken.
 func (m *Manager) look(ctx context.Context) {
-	failing := false
+	failures := 0 // in a row
 	for ctx.Err() == nil {
 		err := m.poll(ctx)
 		if ctx.Err() != nil {
 			return
 		}
-		if err != nil && !failing {
-			m.log.WarnContext(ctx, "organisations with alerts cannot be looked for; trying again", "error", err)
-		}
-		if failing = err != nil; failing {
-			pause(ctx, m.o.PollInterval, nil)
+		if err == nil {
+			failures = 0
+			pause(ctx, pollSpacing, nil)
+			pause(ctx, m.o.PollInterval-pollSpacing, m.wake)
 			continue
 		}
-		pause(ctx, pollSpacing, nil)
-		pause(ctx, m.o.PollInterval-pollSpacing, m.wake)
+		if failures++; failures == failuresToTell {
+			m.log.WarnContext(ctx, "organisations with alerts cannot be looked for; trying again", "error", err)
+		}
+		pause(ctx, min(m.o.PollInterval, time.Duration(failures)*failurePause), nil)
 	}
 }
 

@@ -3,6 +3,8 @@ package manager_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -10,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"github.com/tokiflow/tokiflow/alerting/config"
 	"github.com/tokiflow/tokiflow/alerting/manager"
 	"github.com/tokiflow/tokiflow/core/fault"
 	"github.com/tokiflow/tokiflow/core/tenant"
@@ -296,6 +299,38 @@ func TestAConfigurationThatCannotBePutInForce(t *testing.T) {
 		sleep(10 * time.Second)
 		if _, conf, _ := f.now(); conf != "3" {
 			t.Errorf("configuration %s", conf)
+		}
+	})
+}
+
+// The configuration comes from a file: its version is none of the database's.
+func TestAConfigurationThatIsNotInTheDatabase(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		data, org := newTable(), newOrg()
+		data.setBusy(org, true)
+		var turn, reads atomic.Int64
+		turn.Store(7)
+		p := newProcess(t, data, newRegistry(), func(o *manager.Options) {
+			o.Config = func(context.Context, tenant.OrgID) (*config.Config, int64, error) {
+				reads.Add(1)
+				return &config.Config{Source: config.Source{YAML: fmt.Sprint(turn.Load())}}, turn.Load(), nil
+			}
+		})
+		sleep(time.Second)
+		f := p.only()
+		data.change(org, nil)
+		sleep(time.Second)
+		data.putConfig(org, false) // it is not asked for
+		sleep(time.Minute)
+		if _, conf, _ := f.now(); conf != "7" || f.applied() != 0 || reads.Load() > 2 {
+			t.Errorf("configuration %s, %d times applied, %d times read", conf, f.applied(), reads.Load())
+		}
+		turn.Store(8)
+		p.m.Reload()
+		p.m.Reload()
+		sleep(time.Second)
+		if _, conf, _ := f.now(); conf != "8" || f.applied() != 1 {
+			t.Errorf("configuration %s, %d times applied", conf, f.applied())
 		}
 	})
 }

@@ -55,14 +55,15 @@ func (m *Manager) adopt(ctx context.Context, org tenant.OrgID, lost <-chan struc
 	}
 	m.mu.Unlock()
 	if closed {
-		m.unlock(org)
+		m.unlock(ctx, org)
 		return
 	}
 	m.log.InfoContext(ctx, "this process owns alerting of an organisation", "org", org.String())
 }
 
-func (m *Manager) unlock(org tenant.OrgID) {
-	ctx, cancel := context.WithTimeout(context.Background(), followTimeout)
+// unlock gives the lock back, also when ctx has ended.
+func (m *Manager) unlock(ctx context.Context, org tenant.OrgID) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), followTimeout)
 	defer cancel()
 	if err := m.o.Locks.Unlock(ctx, lockKey(org)); err != nil {
 		m.log.WarnContext(ctx, "the lock of an organisation's alerting cannot be given back", "org", org.String(), "error", err)

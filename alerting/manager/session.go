@@ -22,7 +22,7 @@ type session struct {
 	owner  bool
 	lost   <-chan struct{} // of an owner: closed when the lock is
 	after  <-chan struct{} // the end of the session before; nil: there was none
-	ctx    context.Context //nolint:containedctx // its end is the session's
+	ctx    context.Context // its end is the session's
 	cancel context.CancelFunc
 
 	poked chan struct{}      // something changed
@@ -38,8 +38,11 @@ type session struct {
 	used    atomic.Int64 // Unix nanoseconds
 	version atomic.Int64 // the version the instance is at
 
+	reread atomic.Bool // the configuration may have changed
+
 	// Of the session's goroutine alone.
-	config  int64 // version of the configuration in force
+	config  int64 // version of the configuration in force, as Options.Config has it
+	stored  int64 // version of the one in the database when that was read
 	failing bool  // the last step did, and it was logged
 }
 
@@ -120,7 +123,7 @@ func (s *session) watch() (stop func()) {
 		select {
 		case <-s.lost:
 			s.m.metrics.lost.Inc()
-			s.m.log.Warn("the lock of an organisation's alerting was lost, it goes on elsewhere or here anew", "org", s.org.String())
+			s.m.log.Info("the lock of an organisation's alerting was lost, it goes on elsewhere or here anew", "org", s.org.String())
 			s.cancel()
 		case <-quit:
 		}
@@ -134,7 +137,7 @@ func (s *session) watch() (stop func()) {
 // leave gives the lock back and makes room for the next session.
 func (s *session) leave() {
 	if s.owner {
-		s.m.unlock(s.org)
+		s.m.unlock(s.ctx, s.org)
 	}
 	s.m.mu.Lock()
 	if s.m.sessions[s.org] == s {
@@ -183,7 +186,7 @@ func (s *session) start() (Running, error) {
 	if err != nil {
 		return nil, fmt.Errorf("alerting cannot start: %w", err)
 	}
-	s.config = version
+	s.config, s.stored = version, state.ConfigVersion
 	s.version.Store(state.Version)
 	return running, nil
 }
@@ -246,21 +249,26 @@ func (s *session) follow() error {
 		}
 		s.version.Store(changes.Version)
 	}
-	if changes.ConfigVersion == s.config {
+	if !s.reread.Swap(false) && changes.ConfigVersion == s.stored {
 		return nil
 	}
-	return s.reload(ctx)
-}
-
-// reload puts the stored configuration in force; where that fails the one before stays.
-func (s *session) reload(ctx context.Context) error {
-	c, version, err := s.m.o.Config(ctx, s.org)
-	if err == nil {
-		err = s.instance.Apply(c)
-	}
-	if err != nil {
+	if err := s.reload(ctx); err != nil {
+		s.reread.Store(true)
 		s.m.metrics.configErrors.Inc()
 		return fmt.Errorf("the configuration cannot be put in force, the one before stays: %w", err)
+	}
+	s.stored = changes.ConfigVersion
+	return nil
+}
+
+// reload puts the configuration in force if it is another.
+func (s *session) reload(ctx context.Context) error {
+	c, version, err := s.m.o.Config(ctx, s.org)
+	if err != nil || version == s.config {
+		return err
+	}
+	if err := s.instance.Apply(c); err != nil {
+		return err
 	}
 	s.config = version
 	s.m.log.Info("a configuration of alerting is in force", "org", s.org.String(), "version", version, "owner", s.owner)

@@ -147,7 +147,9 @@ func (l *Locks) run(ctx context.Context) {
 		if time.Since(began) > lockCheckEvery {
 			wait = lockRetryFirst
 		}
-		l.log.WarnContext(ctx, "the connection that holds locks was lost, connecting again", "error", err)
+		if wait == lockRetryFirst {
+			l.log.WarnContext(ctx, "the connection that holds locks is lost or cannot be made, trying again", "error", err)
+		}
 		timer := time.NewTimer(wait)
 		select {
 		case <-timer.C:
