@@ -133,13 +133,13 @@ func (a *API) getAlertingConfig(ctx context.Context, who tenant.Identity, in *ge
 	return alertingDocument(c, in.yaml())
 }
 
-// ifMatch is the version that a client wants to change.
-type ifMatch struct {
+// VersionHeader is the version that a client wants to change.
+type VersionHeader struct {
 	IfMatch string `header:"If-Match" maxLength:"40" doc:"The ETag of what is to be changed. Left out: whatever is there."`
 }
 
 // version is the number; below 0: any.
-func (m ifMatch) version() (int64, error) {
+func (m VersionHeader) version() (int64, error) {
 	text := strings.Trim(strings.TrimPrefix(m.IfMatch, "W/"), `"`)
 	if text == "" || text == "*" {
 		return -1, nil
@@ -153,7 +153,7 @@ func (m ifMatch) version() (int64, error) {
 
 type putAlertingConfigInput struct {
 	negotiated
-	ifMatch
+	VersionHeader
 
 	DryRun  bool `query:"dry_run" doc:"Check it, and store nothing."`
 	RawBody []byte
@@ -238,7 +238,7 @@ func alertingViolations(err error, isYAML bool) error {
 	return v.err()
 }
 
-func (a *API) deleteAlertingConfig(ctx context.Context, who tenant.Identity, in *ifMatch) (*noContent, error) {
+func (a *API) deleteAlertingConfig(ctx context.Context, who tenant.Identity, in *VersionHeader) (*noContent, error) {
 	if a.alerting == nil {
 		return nil, errNoAlerting()
 	}

@@ -114,7 +114,7 @@ func (s Source) templates(root *yaml.Node, t trust) (names []string, p Problems)
 	for _, n := range items(root, "templates") {
 		matched := false
 		for _, name := range slices.Sorted(maps.Keys(s.Templates)) {
-			if ok, err := path.Match(n.Value, name); name == n.Value || err == nil && ok {
+			if ok, err := path.Match(path.Clean(n.Value), name); name == n.Value || err == nil && ok {
 				matched = true
 				if !used[name] {
 					used[name] = true
@@ -140,3 +140,7 @@ func known(templates map[string]string) string {
 	}
 	return fmt.Sprintf("these were sent: %s", strings.Join(slices.Sorted(maps.Keys(templates)), ", "))
 }
+
+// Read reads a configuration that was found good before, perhaps with <secret> for its secrets: what only matters when messages are
+// sent is not looked at.
+func Read(s Source, o Options) (*Config, error) { return load(s, o, stored) }

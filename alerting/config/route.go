@@ -1,6 +1,7 @@
 package config
 
 import (
+	"reflect"
 	"strings"
 
 	"github.com/prometheus/alertmanager/dispatch"
@@ -62,4 +63,18 @@ func ParseLabels(pairs []string) (map[string]string, error) {
 		out[m.Name] = m.Value
 	}
 	return out, nil
+}
+
+// Integrations is how many entries the receivers have together, without those of ours.
+func (c *Config) Integrations() int {
+	n := 0
+	for _, r := range c.Shown.Receivers {
+		v := reflect.ValueOf(r)
+		for f := range fieldsOf(v.Type()) {
+			if list := v.FieldByIndex(f.Index); list.Kind() == reflect.Slice {
+				n += list.Len()
+			}
+		}
+	}
+	return n
 }

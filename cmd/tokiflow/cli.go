@@ -16,6 +16,7 @@ type cli struct {
 	Exec       execCmd       `cmd:"" help:"Run a job and report its start, its end and its output."`
 	Schedule   scheduleCmd   `cmd:"" help:"Look at schedules."`
 	Rules      rulesCmd      `cmd:"" help:"Check, test and upload recording and alerting rules."`
+	Alerting   alertingCmd   `cmd:"" help:"Check, try and upload the alerting configuration."`
 	Bench      benchCmd      `cmd:"" help:"Put load on a server and measure it."`
 	Doctor     doctorCmd     `cmd:"" help:"Look for what would keep the server from running well."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
