@@ -149,7 +149,7 @@ func (a *App) tryAct(ctx context.Context, p press) error {
 	case actAcknowledge:
 		return a.acknowledge(ctx, c, p, r, now)
 	case actResolve:
-		return a.resolve(ctx, c, p, r)
+		return a.resolve(ctx, c, p, r, now)
 	}
 	return a.silence(ctx, c, p, r, now)
 }
@@ -175,18 +175,18 @@ func (a *App) acknowledge(ctx context.Context, c *caller, p press, r alert.Route
 	if err != nil {
 		return err
 	}
+	a.edit(ctx, c, p, r, now, "")
 	if before != "" {
-		a.edit(ctx, c, p, r, now)
 		return fault.New(fault.Conflict, "It was acknowledged before, by "+before+".")
 	}
-	a.edit(ctx, c, p, r, now)
 	a.say(ctx, c, p, "👀 <@"+p.user.ID+"> is on it.")
 	return nil
 }
 
-// edit brings the message to how the alert is now. That it cannot be costs no more than that.
-func (a *App) edit(ctx context.Context, c *caller, p press, r alert.Routed, now time.Time) {
+// edit brings the message to how the alert is now, with a note. That it cannot be costs no more than that.
+func (a *App) edit(ctx context.Context, c *caller, p press, r alert.Routed, now time.Time, note string) {
 	v := viewOfRouted(r, now)
+	v.note = note
 	m := a.headOf(c.w.Org, v, a.strip(ctx, c.w.Org, v.monitorID), "", now)
 	if err := c.update(ctx, p.in, m); err != nil {
 		a.o.Logger.WarnContext(ctx, "slack: a message could not be edited", "org", c.w.Org, "error", err)
@@ -205,14 +205,16 @@ func (a *App) say(ctx context.Context, c *caller, p press, text string) {
 	}
 }
 
-func (a *App) resolve(ctx context.Context, c *caller, p press, r alert.Routed) error {
+func (a *App) resolve(ctx context.Context, c *caller, p press, r alert.Routed, now time.Time) error {
 	if r.Source != alert.FromIncident {
 		return fault.New(fault.Conflict, "Only incidents of monitors are resolved by hand. This alert resolves by itself when what it watches is well again; silence it until then.")
 	}
 	if err := a.o.Incidents.ResolveIncident(ctx, c.w.Org, r.Incident, p.who()); err != nil {
 		return err
 	}
-	a.say(ctx, c, p, "<@"+p.user.ID+"> resolves it.") // the recovery follows, as of every alert
+	note := "<@" + p.user.ID + "> resolves it." // the recovery follows, as of every alert
+	a.edit(ctx, c, p, r, now, note)
+	a.say(ctx, c, p, note)
 	return nil
 }
 
@@ -230,7 +232,9 @@ func (a *App) silence(ctx context.Context, c *caller, p press, r alert.Routed, n
 	if err := a.saveSilence(ctx, c.w.Org, s, now); err != nil {
 		return err
 	}
-	a.say(ctx, c, p, fmt.Sprintf("🔕 <@%s> silenced this alert until %s.", p.user.ID, date(until)))
+	note := fmt.Sprintf("🔕 <@%s> silenced it until %s.", p.user.ID, date(until))
+	a.edit(ctx, c, p, r, now, note)
+	a.say(ctx, c, p, note)
 	return nil
 }
 

@@ -154,7 +154,7 @@ func TestAButtonWhenTheDatabaseIsAway(t *testing.T) {
 
 // The answer is given before the work is done: Slack hangs, and the press is answered.
 func TestTheAnswerDoesNotWait(t *testing.T) {
-	b, _, r, head := told(t, missed("backup", time.Now().Add(-time.Hour)))
+	b, _, _, head := told(t, missed("backup", time.Now().Add(-time.Hour)))
 	release := make(chan struct{})
 	var once bool
 	b.slack.failing(func(string, url.Values) *failure {
@@ -165,10 +165,6 @@ func TestTheAnswerDoesNotWait(t *testing.T) {
 		return nil
 	})
 	b.press("T0ACME", "U0ADA", head, "tokiflow_acknowledge") // fails the test unless it is answered with 200
-	b.store.mu.Lock()
-	acknowledged := b.store.alerts[b.a][r.Fingerprint].AcknowledgedBy
-	b.store.mu.Unlock()
 	close(release)
 	b.settle(func() bool { return len(b.slack.replies(head)) == 1 })
-	_ = acknowledged // it may be done, or under way
 }

@@ -72,10 +72,10 @@ func (a *App) obey(ctx context.Context, c command, s slack.SlashCommand) string 
 }
 
 func (a *App) tryObey(ctx context.Context, org tenant.OrgID, c command, s slack.SlashCommand) (string, error) {
-	switch c.verb {
-	case verbStatus:
+	if c.verb == verbStatus {
 		return a.status(ctx, org)
-	case verbList:
+	}
+	if c.verb == verbList {
 		return a.list(ctx, org, c.name)
 	}
 	all, err := a.monitors(ctx, org)
@@ -106,8 +106,9 @@ func (a *App) tryObey(ctx context.Context, org tenant.OrgID, c command, s slack.
 		return "🔕 " + name + " is silenced until " + date(now.Add(c.length)) + ".", err
 	case verbAck:
 		return a.ack(ctx, org, m, name, whoIs(s.UserID, s.UserName))
+	default:
+		return "", wrongCommand("Write `/pulse help`.")
 	}
-	return "", wrongCommand("Write `/pulse help`.")
 }
 
 // orgOf is the organisation that the command is for, as its workspace: the only one that uses it, the one said, or the one whose
@@ -251,8 +252,9 @@ func statusIcon(s monitor.Status) string {
 		return "🔴"
 	case monitor.Paused:
 		return "⏸"
+	default:
+		return "⚪"
 	}
-	return "⚪"
 }
 
 // ack acknowledges everything that is wrong with the monitor.

@@ -28,6 +28,12 @@ func (b *bundle) tell(org tenant.OrgID, entry string, limit time.Duration) (bool
 	return n.Notify(notify.WithGroupKey(ctx, b.t.Name()), amAlert(missed("backup", time.Now().Add(-time.Minute))))
 }
 
+// statusError is what the log of notifications reads the status from.
+type statusError interface {
+	error
+	StatusCode() int
+}
+
 // Every status of HTTP is retried as Alertmanager's own table has it, and 429 too.
 func TestEveryStatus(t *testing.T) {
 	b := newBundle(t)
@@ -45,8 +51,8 @@ func TestEveryStatus(t *testing.T) {
 		if want := status >= 500 || status == http.StatusOK; retry != want {
 			t.Errorf("%d: retry %t, want %t: %v", status, retry, want, err)
 		}
-		var coded interface{ StatusCode() int }
-		if status != http.StatusOK && (!errors.As(err, &coded) || coded.StatusCode() != status) {
+		coded, ok := errors.AsType[statusError](err)
+		if status != http.StatusOK && (!ok || coded.StatusCode() != status) {
 			t.Errorf("%d: the error has no status: %v", status, err)
 		}
 		if strings.Contains(err.Error(), "xoxb") {
@@ -156,8 +162,8 @@ func TestRateLimits(t *testing.T) {
 			b.slack.failing(limited(after))
 			for range 3 {
 				retry, err := b.tell(b.a, "{channel: '#ops'}", time.Second)
-				var reason *notify.ErrorWithReason
-				if !retry || !errors.As(err, &reason) || reason.Reason != notify.RateLimitedReason {
+				reason, ok := errors.AsType[*notify.ErrorWithReason](err)
+				if !retry || !ok || reason.Reason != notify.RateLimitedReason {
 					t.Errorf("Retry-After %q: %t %v", after, retry, err)
 				}
 			}

@@ -59,8 +59,8 @@ func (c teamClient) Do(req *http.Request) (*http.Response, error) {
 			}
 		}
 		res, err := c.once(req, method)
-		var call *callError
-		if !errors.As(err, &call) || call.status != http.StatusTooManyRequests {
+		call, failed := errors.AsType[*callError](err)
+		if !failed || call.status != http.StatusTooManyRequests {
 			return res, err
 		}
 		c.close(gate, call.after)

@@ -60,17 +60,22 @@ func (m *memory) miss(key string, now time.Time) {
 	m.misses[key] = now.Add(missedFor)
 }
 
-// firstUse reports whether the channel was not noted yet since the workspace was installed.
-func (m *memory) firstUse(org tenant.OrgID, installed time.Time, channel string) bool {
+// usedBefore reports whether the channel was noted as the organisation's since the workspace was installed.
+func (m *memory) usedBefore(org tenant.OrgID, installed time.Time, channel string) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	key := org.String() + installed.String() + channel
-	if m.used[key] {
-		return false
-	}
+	return m.used[usedKey(org, installed, channel)]
+}
+
+func (m *memory) use(org tenant.OrgID, installed time.Time, channel string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	if len(m.used) >= memorySize {
 		clear(m.used)
 	}
-	m.used[key] = true
-	return true
+	m.used[usedKey(org, installed, channel)] = true
+}
+
+func usedKey(org tenant.OrgID, installed time.Time, channel string) string {
+	return org.String() + installed.String() + channel
 }

@@ -120,6 +120,9 @@ func story(v view, now time.Time) string {
 		}
 		lines = append(lines, line+".")
 	}
+	if v.note != "" {
+		lines = append(lines, v.note)
+	}
 	if v.summary != "" {
 		lines = append([]string{"*" + mrkdwn(oneLine(v.summary), maxSummary) + "*"}, lines...)
 	}

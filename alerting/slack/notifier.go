@@ -3,7 +3,6 @@ package slack
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -255,12 +254,15 @@ func (f *flush) forget() {
 // post sends a message to the notifier's channel.
 func (f *flush) post(ctx context.Context, m message, id string, in thread) (place, error) {
 	p, err := f.postTo(ctx, f.channel, m, id, in)
-	if err == nil && p.Channel != "" && f.app.memory.firstUse(f.org, f.c.w.InstalledAt, p.Channel) {
-		if err := f.app.o.Workspaces.UseSlackChannel(ctx, f.org, p.Channel); err != nil && !errors.Is(err, context.Canceled) {
-			f.app.o.Logger.WarnContext(ctx, "slack: a channel could not be noted", "org", f.org, "error", err)
-		}
+	if err != nil || p.Channel == "" || f.app.memory.usedBefore(f.org, f.c.w.InstalledAt, p.Channel) {
+		return p, err
 	}
-	return p, err
+	if err := f.app.o.Workspaces.UseSlackChannel(ctx, f.org, p.Channel); err != nil {
+		f.app.o.Logger.WarnContext(ctx, "slack: a channel could not be noted", "org", f.org, "error", err)
+		return p, nil // it was posted; the next message notes it
+	}
+	f.app.memory.use(f.org, f.c.w.InstalledAt, p.Channel)
+	return p, nil
 }
 
 // postTo sends a message whose id is the same whenever the same is sent.

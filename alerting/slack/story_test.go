@@ -47,6 +47,7 @@ func TestAnIncidentIsOneThread(t *testing.T) {
 
 	b.press("T0ACME", "U0ADA", head, "tokiflow_silence_1h")
 	b.settle(func() bool { return len(b.slack.replies(head)) == 2 })
+	has(t, b.slack.heads()[0].shown(), "🔕 <@U0ADA> silenced it until <!date^")
 	stored := b.store.silences[b.a]
 	if len(stored) != 1 {
 		t.Fatalf("%d silences", len(stored))

@@ -287,6 +287,24 @@ func TestAnotherIncidentOfTheSameLabels(t *testing.T) {
 	has(t, heads[2].shown()+heads[3].shown(), "🔴 Missed: one", "🔴 Missed: three")
 }
 
+// The same, where the notification log began anew with the other incident: the process remembers the old thread.
+func TestAnotherIncidentAfterAFirstNotification(t *testing.T) {
+	b := newBundle(t)
+	b.connect(b.a, "T0ACME")
+	g := b.group(b.a, "{channel: '#ops'}")
+	g.fire(missed("one", time.Now().Add(-time.Hour)))
+	g.mustFlush()
+	again := b.group(b.a, "{channel: '#ops'}") // an empty log
+	again.fire(missed("one", time.Now().Add(-time.Minute)))
+	again.mustFlush()
+	heads := b.slack.heads()
+	if len(heads) != 2 {
+		t.Fatalf("%d heads", len(heads))
+	}
+	has(t, heads[0].shown(), "It has ended")
+	has(t, heads[1].shown(), "🔴 Missed: one")
+}
+
 func TestWhatWasNeverToldIsNotToldWhenItResolves(t *testing.T) {
 	b := newBundle(t)
 	b.connect(b.a, "T0ACME")

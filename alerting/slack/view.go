@@ -34,6 +34,7 @@ type view struct {
 	ends        time.Time // when it was resolved; zero: it fires
 	ackBy       string
 	ackAt       time.Time
+	note        string // what somebody has just done about it, in Slack's markup; "": nothing
 }
 
 func (v view) resolved() bool { return !v.ends.IsZero() }
