@@ -200,7 +200,7 @@ func (q *statsQuery) readAvailabilityWithout(ctx context.Context, tx pgx.Tx, int
 			w.from = later(w.from, s.since)
 		}
 		w.change(q.window.To, s.status, s.status)
-		w.tally.recoveries += int64(w.recovered())
+		w.tally.recoveries += w.recovered(q.window.From)
 	}
 	return nil
 }
@@ -246,10 +246,12 @@ func (w *walk) change(at time.Time, from, to monitor.Status) {
 }
 
 // recovered is in how many of the times left out an outage from before them ended: where the monitor was down at the beginning and
-// was not at the end, there is one recovery more than there are failures.
-func (w *walk) recovered() (n int) {
-	for _, net := range w.net {
-		n += max(net, 0)
+// was not at the end, there is one recovery more than there are failures. An outage from before the window is none of its.
+func (w *walk) recovered(start time.Time) (n int64) {
+	for i, net := range w.net {
+		if net > 0 && w.without[i].From.After(start) {
+			n++
+		}
 	}
 	return n
 }
