@@ -15,9 +15,12 @@ const (
 	maxMembers = 5_000 // alerts that a digest knows again; of more it only counts what fires
 )
 
-// inDigest reports whether the group's digest said that the alert fires.
-func (f *flush) inDigest(v view) bool {
-	return f.threads.Digest != nil && unpackSums(f.threads.Digest.Members)[sumOf(v)]
+// members are the alerts of which the group's digest said that they fire.
+func (f *flush) members() map[[sumSize]byte]bool {
+	if f.threads.Digest == nil {
+		return nil
+	}
+	return unpackSums(f.threads.Digest.Members)
 }
 
 // tally is what changed among the alerts of a digest.

@@ -129,6 +129,7 @@ func (f *flush) keep() {
 func (f *flush) tell(ctx context.Context) error {
 	defer f.keep()
 	var fresh, digested []view
+	members := f.members()
 	for _, v := range f.views {
 		h, told := f.threads.Heads[v.fingerprint]
 		if told && (h.Identity != v.identity || h.Resolved && !v.resolved()) {
@@ -142,7 +143,7 @@ func (f *flush) tell(ctx context.Context) error {
 			if err := f.follow(ctx, v, h); err != nil {
 				return err
 			}
-		case f.inDigest(v):
+		case members[sumOf(v)]:
 			digested = append(digested, v)
 		case !v.resolved():
 			fresh = append(fresh, v)

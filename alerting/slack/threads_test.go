@@ -7,6 +7,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/alertmanager/nflog"
+	"github.com/prometheus/alertmanager/nflog/nflogpb"
+
 	"github.com/tokiflow/tokiflow/core/alert"
 )
 
@@ -118,6 +121,34 @@ func TestManyAlertsAreOneMessage(t *testing.T) {
 	g.fire(missed("job-00", time.Now()))
 	g.mustFlush()
 	has(t, b.slack.heads()[1].shown(), "🔴 Missed: job-00")
+}
+
+// A storm is told in a handful of calls, and what is kept of it stays small.
+func TestAStormIsCheap(t *testing.T) {
+	b := newBundle(t)
+	b.connect(b.a, "T0ACME")
+	g := b.group(b.a, "{channel: '#ops'}")
+	at := time.Now().Add(-time.Hour)
+	var all []alert.Routed
+	for i := range 3000 {
+		all = append(all, g.fire(missed(fmt.Sprintf("job-%04d", i), at)))
+	}
+	g.mustFlush()
+	for _, r := range all[:1500] {
+		g.resolve(r, time.Minute)
+	}
+	g.mustFlush()
+	has(t, b.slack.heads()[0].shown(), "1500 alerts are firing", "1500 have recovered")
+	if n := len(b.slack.calls); n != 3 {
+		t.Errorf("%d calls", n)
+	}
+	entries, err := g.log.Query(nflog.QGroupKey("{}:{project=\"Default\"}"), nflog.QReceiver(&nflogpb.Receiver{GroupName: "ops", Integration: "slack_app"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(entries[0].ReceiverData["slack"].GetStrVal()); n > 40<<10 {
+		t.Errorf("%d bytes in the notification log", n)
+	}
 }
 
 // Five have threads of their own; what comes above is told by a message for the group, and the five go on.
