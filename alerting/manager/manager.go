@@ -52,7 +52,7 @@ type Running interface {
 	Apply(c *config.Config) error
 	// Handler serves Alertmanager's API below /api/v2.
 	Handler() http.Handler
-	// Busy reports whether it has yet to write something down.
+	// Busy reports whether it has alerts, or has yet to write something down. A viewer is not kept for that.
 	Busy() bool
 	// Stop ends it: from its return on nobody is told anything.
 	Stop()

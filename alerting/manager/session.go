@@ -73,7 +73,7 @@ func (s *session) idle(now time.Time, after time.Duration) bool {
 	}
 	select {
 	case <-s.ready:
-		return s.err == nil && !s.instance.Busy()
+		return s.err == nil && !(s.owner && s.instance.Busy())
 	default:
 		return false
 	}
