@@ -146,26 +146,36 @@ func TestWhatAPersonReads(t *testing.T) {
 		alertname, sum, desc string
 	}{
 		"missed": {
-			incident.Missed, incident.Evidence{DueAt: at(3, 0), DeadlineAt: at(3, 5), LastPingAt: at(2, 0), LastPingKind: "success"}, "MonitorMissed",
+			incident.Missed,
+			incident.Evidence{DueAt: at(3, 0), DeadlineAt: at(3, 5), LastPingAt: at(2, 0), LastPingKind: "success"},
+			"MonitorMissed",
 			"nightly-etl missed its deadline", "Due: 2026-03-01T02:00:00Z\nDeadline: 2026-03-01T02:05:00Z\nLast ping: success at 2026-03-01T01:00:00Z",
 		},
 		"late": {incident.Late, incident.Evidence{LastPingAt: at(2, 0)}, "MonitorLate", "nightly-etl is late", "Last ping: 2026-03-01T01:00:00Z"},
 		"failed": {
-			incident.Fail, incident.Evidence{ExitCode: &code, FailuresInARow: 4, Output: "one\ntwo\n"}, "MonitorFailed",
+			incident.Fail,
+			incident.Evidence{ExitCode: &code, FailuresInARow: 4, Output: "one\ntwo\n"},
+			"MonitorFailed",
 			"nightly-etl failed with exit status 3", "Exit status: 3\nFailures in a row: 4\nOutput: \none\ntwo",
 		},
 		"said so": {incident.Fail, incident.Evidence{FailuresInARow: 1}, "MonitorFailed", "nightly-etl failed", ""},
 		"overrun": {
-			incident.Overrun, incident.Evidence{RunStartedAt: at(1, 0), MaxRuntimeSeconds: &hour}, "MonitorOverrun",
+			incident.Overrun,
+			incident.Evidence{RunStartedAt: at(1, 0), MaxRuntimeSeconds: &hour},
+			"MonitorOverrun",
 			"nightly-etl runs longer than 1h", "Run started: 2026-03-01T00:00:00Z\nMax runtime: 1h",
 		},
 		"overrun of nothing": {incident.Overrun, incident.Evidence{}, "MonitorOverrun", "nightly-etl runs too long", ""},
 		"long": {
-			incident.Anomaly, incident.Evidence{DurationSeconds: &three, MeanSeconds: &twelve}, "MonitorAnomaly",
+			incident.Anomaly,
+			incident.Evidence{DurationSeconds: &three, MeanSeconds: &twelve},
+			"MonitorAnomaly",
 			"nightly-etl took unusually long: 3h 2m, usually 12m", "Duration: 3h 2m\nUsually: 12m",
 		},
 		"short": {
-			incident.Anomaly, incident.Evidence{DurationSeconds: &tenth, MeanSeconds: &twelve}, "MonitorAnomaly",
+			incident.Anomaly,
+			incident.Evidence{DurationSeconds: &tenth, MeanSeconds: &twelve},
+			"MonitorAnomaly",
 			"nightly-etl took unusually short: 0.05s, usually 12m", "Duration: 0.05s\nUsually: 12m",
 		},
 		"unknown": {incident.Anomaly, incident.Evidence{}, "MonitorAnomaly", "nightly-etl took unusually long or short", ""},
