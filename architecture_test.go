@@ -63,6 +63,11 @@ func places() []place {
 		{pattern: "core/monitor", may: core, pure: true},
 		{pattern: "core/incident", may: core, pure: true},
 		{pattern: "core/alert", may: core, pure: true},
+		{pattern: "core/guarded", pure: true},
+		{pattern: "core/guard", may: core, pure: true},
+		{pattern: "core/quiet", may: core, pure: true},
+		{pattern: "core/mail", pure: true},
+		{pattern: "core/recipient", may: core, pure: true},
 		{pattern: "core/record", may: []string{"core/tenant", "core/series"}, pure: true},
 		{pattern: "core/checkpoint", may: core, pure: true},
 		{pattern: "core/series", may: []string{"core/tenant"}, pure: true},
@@ -85,12 +90,14 @@ func owners() map[string][]string {
 		"client/...", "loadgen/...", "saas/...", "tsdb/...", "infra/...", "test/...",
 	}
 	sql := []string{"infra/pg/...", "infra/store/...", "tsdb/...", "test/..."}
-	http := []string{"app/...", "ingest/...", "exporter/...", "promapi/...", "api/...", "web/...", "loadgen/...", "test/..."}
+	http := []string{"app/...", "alerting/...", "ingest/...", "exporter/...", "promapi/...", "api/...", "web/...", "loadgen/...", "test/..."}
 	return map[string][]string{
 		"code.dny.dev/ssrf":                                        {"infra/safehttp"},
 		"github.com/alecthomas/kong":                               {"cmd/tokiflow"},
 		"github.com/cenkalti/backoff/v5":                           aboveCore,
 		"github.com/danielgtaylor/huma/v2":                         {"api/..."},
+		"github.com/emersion/go-sasl":                              {"infra/mail/mailtest"},
+		"github.com/emersion/go-smtp":                              {"infra/mail/mailtest"},
 		"github.com/fergusstrange/embedded-postgres":               {"infra/pg/..."},
 		"github.com/go-chi/chi/v5":                                 http,
 		"github.com/klauspost/compress/snappy":                     {"promapi/...", "forward/...", "ingest/...", "test/..."},
@@ -117,6 +124,7 @@ func owners() map[string][]string {
 		"github.com/twmb/franz-go":                                 {"infra/eventlog/..."},
 		"github.com/wneessen/go-mail":                              {"alerting/mail", "infra/mail"},
 		"google.golang.org/protobuf":                               {"alerting/...", "ingest/...", "promapi/...", "forward/..."},
+		"gopkg.in/telebot.v3":                                      {"alerting/receivers"}, // its errors, of Alertmanager's own Telegram
 		"gopkg.in/yaml.v2":                                         {"alerting/config"},
 		"go.yaml.in/yaml/v3":                                       {"rules/...", "cmd/tokiflow", "alerting/...", "test/..."},
 		"golang.org/x":                                             aboveCore,

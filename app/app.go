@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"github.com/tokiflow/tokiflow/alerting/guard"
 	"github.com/tokiflow/tokiflow/api"
 	"github.com/tokiflow/tokiflow/evaluator"
 	"github.com/tokiflow/tokiflow/infra/eventlog"
@@ -50,7 +51,8 @@ type App struct {
 	horizon   *horizon
 	promql    *promapi.API
 	secrets   *seal.Box
-	routers   []router // of the parts that serve series
+	routing   *routing // nil: this process neither alerts nor answers the API
+	routers   []router // of the parts that serve requests besides the REST API
 
 	cleanup []cleanup // of what was made, in order of birth
 	failed  chan error
@@ -144,12 +146,17 @@ func (a *App) start(ctx context.Context) error {
 	if err := a.startSeries(ctx); err != nil {
 		return err
 	}
+	if a.o.has(RoleAlert) || a.o.has(RoleRead) {
+		if err := a.startRouting(); err != nil {
+			return err
+		}
+	}
 	if a.o.has(RoleIngest) {
 		if err := a.startIngest(ctx); err != nil {
 			return err
 		}
 	}
-	a.gate.open(a.routes(), a.ready)
+	a.gate.open(opened{handler: a.routes(), ready: a.ready, detail: a.detail})
 	a.startAppender()
 	a.startUpkeep()
 	a.announce(boot)
@@ -214,8 +221,10 @@ func (a *App) startIngest(ctx context.Context) error {
 		return err
 	}
 	a.publisher.watch = &watch{store: a.store}
+	meter := guard.NewMeter(a.store, a.log)
+	a.background("count of pings", meter.Run)
 	a.ingest, err = ingest.New(ingest.Options{
-		Appender: a.appender, Partitions: a.eventlog.Partitions(), Targets: a.publisher.watch,
+		Appender: meter.Wrap(a.appender), Partitions: a.eventlog.Partitions(), Targets: a.publisher.watch,
 		Creator: creator{store: a.store, publisher: a.publisher}, Authenticator: a.store,
 		BodyLimit: a.o.PingBodyLimit, RateLimit: a.o.PingRateLimit, TrustedProxies: proxies,
 		Logger: a.log, Metrics: a.registry,
@@ -247,11 +256,14 @@ func (a *App) awaitTargets(ctx context.Context) error {
 func (a *App) routes() http.Handler {
 	r := newRouter()
 	if a.o.has(RoleRead) {
-		rest := api.New(api.Options{
+		o := api.Options{
 			Store: a.store, History: tsdb.NewReader(a.pool), Publisher: a.publisher, Logger: a.log,
-			Rules: rules.NewFormat(false), Secrets: a.secrets, BaseURL: a.o.BaseURL, Version: a.o.Version,
-		})
-		rest.Routes(r)
+			Rules: rules.NewFormat(false), Secrets: a.secrets, Receivers: a.routing, Alerting: a.routing.configs, BaseURL: a.o.BaseURL, Version: a.o.Version,
+		}
+		if a.routing.slack != nil {
+			o.Slack = a.routing.slack
+		}
+		api.New(o).Routes(r)
 	}
 	for _, part := range a.routers {
 		part.Routes(r)
@@ -276,6 +288,14 @@ func (a *App) ready(ctx context.Context) []error {
 		}
 	}
 	return errs
+}
+
+// detail is what a process that is ready has to say all the same.
+func (a *App) detail() string {
+	if a.routing == nil {
+		return ""
+	}
+	return a.routing.guard.Detail()
 }
 
 // onStop registers the end of what was just made.

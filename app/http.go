@@ -27,14 +27,15 @@ type gate struct {
 type opened struct {
 	handler http.Handler
 	ready   func(context.Context) []error
+	detail  func() string // what a ready process has to say; empty: nothing
 }
 
 func newGate(r *prometheus.Registry) *gate {
 	return &gate{metrics: promhttp.HandlerFor(r, promhttp.HandlerOpts{Registry: r})}
 }
 
-func (g *gate) open(h http.Handler, ready func(context.Context) []error) {
-	g.inner.Store(&opened{handler: h, ready: ready})
+func (g *gate) open(o opened) {
+	g.inner.Store(&o)
 }
 
 func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -66,7 +67,11 @@ func (g *gate) readyz(w http.ResponseWriter, r *http.Request, in *opened) {
 		text(w, http.StatusServiceUnavailable, "not ready\n"+err.Error()+"\n")
 		return
 	}
-	text(w, http.StatusOK, "ready\n")
+	body := "ready\n"
+	if detail := in.detail(); detail != "" {
+		body += detail + "\n"
+	}
+	text(w, http.StatusOK, body)
 }
 
 func text(w http.ResponseWriter, status int, body string) {

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/url"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -54,9 +55,13 @@ type Options struct {
 
 	Retention Retention
 	Series    Series
+	Alerting  Alerting
 
 	// TuneMemory lets the process set the garbage collector's pace for all that runs in it.
 	TuneMemory bool
+
+	// Reload asks to read Alerting.ConfigFile again. Nil: it is read at the start only.
+	Reload <-chan os.Signal
 
 	Version string
 	Logger  *slog.Logger
@@ -98,6 +103,25 @@ type Series struct {
 
 	SecretKey            string // seals the secrets of forwards, 32 bytes in hexadecimal or base64; empty: one in DataDir
 	AllowPrivateForwards bool
+}
+
+// Alerting says what routes alerts, and through what they can be sent.
+type Alerting struct {
+	ConfigFile string // Alertmanager's YAML for the organisation of a single-user install; empty: the API's
+
+	SlackClientID       string // of the Slack app; empty: there is none
+	SlackClientSecret   string
+	SlackSigningSecret  string
+	DiscordClientID     string // of the Discord application; empty: there is none
+	DiscordClientSecret string
+
+	SMTPURL         string // of the installation's mail server; empty: there is none
+	SMTPFrom        string // address of the installation's mails
+	ResendAPIKey    string // instead of SMTPURL
+	TrustRecipients bool   // addresses of mails are not asked whether they want them
+
+	StormGroups int           // first notifications of groups to a receiver in a minute that make a storm; negative: none do
+	GuardHold   time.Duration // how long missed and late are held while the pings of the whole installation are away; negative: not
 }
 
 // Welcome is what a person needs to begin.
@@ -153,5 +177,24 @@ func (o *Options) validate() error {
 			bad("--secret-key: %w", err)
 		}
 	}
+	o.Alerting.validate(bad)
 	return errors.Join(errs...)
+}
+
+func (o *Alerting) validate(bad func(format string, args ...any)) {
+	together := func(what string, given ...string) bool {
+		some := slices.ContainsFunc(given, func(s string) bool { return s != "" })
+		if some && slices.Contains(given, "") {
+			bad("%s: give all of them, or none", what)
+		}
+		return some
+	}
+	together("--slack-client-id, --slack-client-secret and --slack-signing-secret", o.SlackClientID, o.SlackClientSecret, o.SlackSigningSecret)
+	together("--discord-client-id and --discord-client-secret", o.DiscordClientID, o.DiscordClientSecret)
+	if o.SMTPURL != "" && o.ResendAPIKey != "" {
+		bad("--smtp-url and --resend-api-key: give one of them")
+	}
+	if (o.SMTPURL != "" || o.ResendAPIKey != "") && o.SMTPFrom == "" {
+		bad("--smtp-from: give the address that the mails of --smtp-url or --resend-api-key come from")
+	}
 }

@@ -76,7 +76,7 @@ func (r *DetectResult) Print(w io.Writer) error {
 		_, _ = fmt.Fprintf(&text, "%-34s %6d %10v %10v %10v %10v\n", row.name, row.h.Count(),
 			short(row.h.Quantile(0.5)), short(row.h.Quantile(0.95)), short(row.h.Quantile(0.99)), short(row.h.Max()))
 	}
-	_, _ = fmt.Fprintf(&text, "webhooks that came more than once: %d\n", r.Repeated)
+	_, _ = fmt.Fprintf(&text, "told more than once: %d\n", r.Repeated)
 	if r.Excluded > 0 {
 		_, _ = fmt.Fprintf(&text, "monitors left out because this program pinged them too late: %d\n", r.Excluded)
 	}

@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/alecthomas/kong"
@@ -86,6 +89,19 @@ type serveCmd struct {
 	AlertWebhookSecret   string   `secret:"" placeholder:"SECRET" help:"Key that signs the webhooks (Standard Webhooks), as whsec_ and base64." group:"alert"`
 	AllowPrivateWebhooks bool     `help:"Let webhooks go to addresses of this machine and of private networks." group:"alert"`
 
+	AlertmanagerConfig  string         `type:"path" placeholder:"FILE" help:"Alertmanager's configuration for a single-user install, read at the start and on SIGHUP. It may name files. Without it each organisation's is put by the API." group:"alert"`
+	SlackClientID       string         `name:"slack-client-id" placeholder:"ID" help:"Client ID of the Slack app. Without it alerts reach Slack by incoming webhooks only." group:"alert"`
+	SlackClientSecret   string         `secret:"" placeholder:"SECRET" help:"Client secret of the Slack app." group:"alert"`
+	SlackSigningSecret  string         `secret:"" placeholder:"SECRET" help:"Signing secret of the Slack app: requests of Slack are believed because of it." group:"alert"`
+	DiscordClientID     string         `name:"discord-client-id" placeholder:"ID" help:"Client ID of the Discord application by which channels are connected." group:"alert"`
+	DiscordClientSecret string         `secret:"" placeholder:"SECRET" help:"Client secret of the Discord application." group:"alert"`
+	SMTPURL             string         `name:"smtp-url" secret:"" placeholder:"URL" help:"Mail server of the installation, as smtp://user:password@host:587 (STARTTLS) or smtps://user:password@host:465." group:"alert"`
+	SMTPFrom            string         `name:"smtp-from" placeholder:"ADDRESS" help:"Address that the installation's mails come from, as Tokiflow <alerts@example.org>." group:"alert"`
+	ResendAPIKey        string         `name:"resend-api-key" secret:"" placeholder:"KEY" help:"API key of Resend, to send the installation's mails by it." group:"alert"`
+	TrustRecipients     bool           `help:"Send alert mails without asking each address first whether it wants them." group:"alert"`
+	StormGroups         int            `default:"20" placeholder:"N" help:"Groups first told to one receiver within a minute; what is beyond becomes one message that lists all. -1: no limit." group:"alert"`
+	GuardHold           model.Duration `default:"15m" placeholder:"DURATION" help:"How long missed and late monitors are held back while the pings of the whole installation stay far below what is usual. 0s: not at all." group:"alert"`
+
 	ScrapeMaxSeries    int            `default:"1000000" placeholder:"N" help:"Series of an organisation's scrape; beyond it monitors are left out, and the scrape says how many. 0: no limit." group:"series"`
 	QueryTimeout       model.Duration `default:"2m" placeholder:"DURATION" help:"How long a PromQL query may take." group:"series"`
 	QueryMaxSamples    int            `default:"50000000" placeholder:"N" help:"Samples that a PromQL query may hold in memory at once." group:"series"`
@@ -122,6 +138,12 @@ func (s *serveCmd) Run(ctx context.Context, e environment) error {
 	ctx, stop := untilSignal(ctx)
 	defer stop()
 	o := s.options(s.logger(e.stderr))
+	if s.AlertmanagerConfig != "" { // else a hang-up ends the process, as it does others
+		reload := make(chan os.Signal, 1)
+		signal.Notify(reload, syscall.SIGHUP)
+		defer signal.Stop(reload)
+		o.Reload = reload
+	}
 	o.TuneMemory = !e.isSet("GOGC") && !e.isSet("GOMEMLIMIT") // whoever sets these knows better
 	o.Announce = func(w app.Welcome) { welcome(e.stdout, w, s.BootstrapAPIKey != "") }
 	return app.Run(ctx, o)
@@ -149,7 +171,8 @@ func (s *serveCmd) options(logger *slog.Logger) app.Options {
 			QueryMaxSeries: s.QueryMaxSeries, WriteRateLimit: s.WriteRateLimit, WriteMaxSeries: s.WriteMaxSeries,
 			SecretKey: s.SecretKey, AllowPrivateForwards: s.AllowPrivateTarget,
 		},
-		Version: version(), Logger: logger,
+		Alerting: s.alerting(),
+		Version:  version(), Logger: logger,
 	}
 	for _, r := range s.Role {
 		o.Roles = append(o.Roles, app.Role(r))
@@ -157,6 +180,19 @@ func (s *serveCmd) options(logger *slog.Logger) app.Options {
 	s.databaseFlags.fill(&o)
 	s.kafkaFlags.fill(&o)
 	return o
+}
+
+func (s *serveCmd) alerting() app.Alerting {
+	a := app.Alerting{
+		ConfigFile: s.AlertmanagerConfig, SlackClientID: s.SlackClientID, SlackClientSecret: s.SlackClientSecret,
+		SlackSigningSecret: s.SlackSigningSecret, DiscordClientID: s.DiscordClientID, DiscordClientSecret: s.DiscordClientSecret,
+		SMTPURL: s.SMTPURL, SMTPFrom: s.SMTPFrom, ResendAPIKey: s.ResendAPIKey, TrustRecipients: s.TrustRecipients,
+		StormGroups: s.StormGroups, GuardHold: time.Duration(s.GuardHold),
+	}
+	if a.GuardHold == 0 {
+		a.GuardHold = -1
+	}
+	return a
 }
 
 func (f databaseFlags) fill(o *app.Options) {

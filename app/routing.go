@@ -1,0 +1,398 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	netmail "net/mail"
+	"net/url"
+
+	"github.com/go-chi/chi/v5"
+	"github.com/google/uuid"
+
+	"github.com/tokiflow/tokiflow/alerting/config"
+	"github.com/tokiflow/tokiflow/alerting/discord"
+	"github.com/tokiflow/tokiflow/alerting/feed"
+	"github.com/tokiflow/tokiflow/alerting/guard"
+	"github.com/tokiflow/tokiflow/alerting/instance"
+	alertmail "github.com/tokiflow/tokiflow/alerting/mail"
+	"github.com/tokiflow/tokiflow/alerting/manager"
+	"github.com/tokiflow/tokiflow/alerting/quiet"
+	"github.com/tokiflow/tokiflow/alerting/receivers"
+	"github.com/tokiflow/tokiflow/alerting/slack"
+	"github.com/tokiflow/tokiflow/core/alert"
+	"github.com/tokiflow/tokiflow/core/inventory"
+	coremail "github.com/tokiflow/tokiflow/core/mail"
+	corequiet "github.com/tokiflow/tokiflow/core/quiet"
+	"github.com/tokiflow/tokiflow/core/tenant"
+	"github.com/tokiflow/tokiflow/infra/mail"
+	"github.com/tokiflow/tokiflow/infra/pg"
+	"github.com/tokiflow/tokiflow/infra/safehttp"
+	"github.com/tokiflow/tokiflow/tsdb"
+)
+
+// routing is what routes alerts in this process: to the receivers of each organisation's configuration.
+type routing struct {
+	app      *App
+	external *url.URL // of every organisation's Alertmanager
+	client   *http.Client
+	dial     receivers.DialFunc
+	options  config.Options
+	configs  *config.Store
+	log      *receivers.Log
+	mailer   *alertmail.Mailer
+	slack    *slack.App   // nil: this installation has none
+	discord  *discord.App // nil: this installation has none
+	guard    *guard.Guard
+	metrics  *instance.Metrics
+}
+
+// startRouting makes what routes alerts, in processes that alert or answer the API.
+func (a *App) startRouting() error {
+	config.UTF8()
+	safe := safehttp.Options{AllowPrivate: a.o.AllowPrivateWebhooks}
+	client := safehttp.New(safe)
+	a.onStop("connections to receivers", func(context.Context) error { client.CloseIdleConnections(); return nil })
+	external, err := url.Parse(a.o.BaseURL + manager.Prefix)
+	if err != nil {
+		return err
+	}
+	r := &routing{
+		app: a, external: external, client: client, dial: safehttp.DialContext(safe), metrics: instance.NewMetrics(a.registry),
+		options: AlertingOptions(a.o.AllowPrivateWebhooks),
+	}
+	r.configs = config.NewStore(a.store, a.secrets, r.options)
+	if err := r.readFile(); err != nil {
+		return err
+	}
+	a.routing = r
+	for _, start := range []func() error{r.startLog, r.startMail, r.startSlack, r.startDiscord, r.startGuard, r.startManager} {
+		if err := start(); err != nil {
+			return err
+		}
+	}
+	if _, err := r.receivers(tenant.OrgID{}); err != nil {
+		return err
+	}
+	if !a.o.has(RoleAlert) {
+		return nil
+	}
+	f, err := feed.New(feed.Options{
+		Store: a.store, Listen: a.store.ListenOutbox, BaseURL: a.o.BaseURL, Logger: a.log, Registerer: a.registry,
+	})
+	if err != nil {
+		return err
+	}
+	a.background("feeder of alerts", f.Run)
+	w := quiet.NewWindows(quiet.WindowOptions{Windows: a.store, Silences: a.store, Logger: a.log})
+	a.background("maintenance windows", w.Run)
+	return nil
+}
+
+func (r *routing) startLog() (err error) {
+	r.log, err = receivers.NewLog(receivers.LogOptions{Store: r.app.store, Registerer: r.app.registry, Logger: r.app.log})
+	if err == nil {
+		r.app.background("log of notifications", r.log.Run)
+	}
+	return err
+}
+
+// startMail makes what sends e-mail. An organisation's own servers are reached as its other receivers are; the
+// installation's own may be anywhere.
+func (r *routing) startMail() error {
+	a := r.app
+	theirs := &mail.Senders{Dial: mail.DialFunc(r.dial), Client: r.client, Refused: func(err error) bool { return errors.Is(err, safehttp.ErrForbidden) }}
+	ours := &mail.Senders{Dial: safehttp.DialContext(safehttp.Options{AllowPrivate: true}), Client: r.client}
+	o := alertmail.Options{
+		Store: a.store, Log: a.store, Sealer: a.secrets, SMTP: theirs.SMTP, Resend: theirs.Resend, Config: r.configs.Load,
+		Trusted: a.o.Alerting.TrustRecipients, BaseURL: a.o.BaseURL, Logger: a.log, Registerer: a.registry,
+	}
+	if from := a.o.Alerting.SMTPFrom; from != "" {
+		address, err := netmail.ParseAddress(from)
+		if err != nil {
+			return fmt.Errorf("--smtp-from: %w", err)
+		}
+		o.From = coremail.Address{Name: address.Name, Address: address.Address}
+	}
+	switch {
+	case a.o.Alerting.SMTPURL != "":
+		server, err := mail.ParseURL(a.o.Alerting.SMTPURL)
+		if err != nil {
+			return fmt.Errorf("--smtp-url: %w", err)
+		}
+		if o.Sender, err = ours.SMTP(server); err != nil {
+			return fmt.Errorf("--smtp-url: %w", err)
+		}
+	case a.o.Alerting.ResendAPIKey != "":
+		o.Sender = ours.Resend(a.o.Alerting.ResendAPIKey)
+	}
+	m, err := alertmail.New(o)
+	if err != nil {
+		return err
+	}
+	r.mailer = m
+	if a.o.has(RoleAlert) {
+		a.background("mails held back", m.Run)
+	}
+	return nil
+}
+
+func (r *routing) startSlack() error {
+	a := r.app
+	if a.o.Alerting.SlackClientID == "" {
+		return nil
+	}
+	s, err := slack.New(slack.Options{
+		ClientID: a.o.Alerting.SlackClientID, ClientSecret: a.o.Alerting.SlackClientSecret,
+		SigningSecret: a.o.Alerting.SlackSigningSecret, BaseURL: a.o.BaseURL,
+		Workspaces: a.store, Once: a.store, Alerts: a.store, Incidents: hands{a}, Monitors: hands{a},
+		Keys: a.keys, Box: a.secrets, Client: r.client, Runs: tsdb.NewReader(a.pool), Logger: a.log, Registerer: a.registry,
+	})
+	if err != nil {
+		return err
+	}
+	r.slack = s
+	a.onStop("Slack", s.Close)
+	return nil
+}
+
+func (r *routing) startDiscord() error {
+	a := r.app
+	if a.o.Alerting.DiscordClientID == "" {
+		return nil
+	}
+	d, err := discord.New(discord.Options{
+		Store: a.store, Box: a.secrets, Client: r.client, Keys: a.keys, ClientID: a.o.Alerting.DiscordClientID,
+		ClientSecret: a.o.Alerting.DiscordClientSecret, PublicURL: a.o.BaseURL, Logger: a.log,
+	})
+	r.discord = d
+	return err
+}
+
+func (r *routing) startGuard() error {
+	a := r.app
+	g, err := guard.New(guard.Options{
+		Store: a.store, Judge: a.o.has(RoleAlert), Hold: a.o.Alerting.GuardHold, Logger: a.log, Registerer: a.registry,
+	})
+	if err != nil {
+		return err
+	}
+	r.guard = g
+	a.background("guard of the installation", g.Run)
+	return nil
+}
+
+func (r *routing) startManager() error {
+	a := r.app
+	o := manager.Options{
+		Store: a.store, Listen: a.store.ListenAlerting, Config: r.configs.Load, Instance: r.instance, Start: startInstance,
+		Keys: a.keys, Alert: a.o.has(RoleAlert), Logger: a.log, Registerer: a.registry,
+	}
+	if o.Alert {
+		locks := pg.NewLocks(a.pool, a.log)
+		a.onStop("locks", func(context.Context) error { locks.Close(); return nil })
+		o.Locks = locks
+	}
+	m, err := manager.New(o)
+	if err != nil {
+		return err
+	}
+	a.background("organisations' Alertmanagers", m.Run)
+	if a.o.Alerting.ConfigFile != "" {
+		a.background("the file of alerting", func(ctx context.Context) error { r.followFile(ctx, m.Reload); return nil })
+	}
+	if !a.o.has(RoleRead) {
+		return nil
+	}
+	a.routers = append(a.routers, m, mailRoutes{r.mailer})
+	if r.slack != nil {
+		a.routers = append(a.routers, r.slack)
+	}
+	if r.discord != nil {
+		a.routers = append(a.routers, r.discord)
+	}
+	return nil
+}
+
+// instance is what an organisation's Alertmanager is made of.
+func (r *routing) instance(org tenant.OrgID) instance.Options {
+	a := r.app
+	o := instance.Options{
+		Org: org, ExternalURL: r.external, Store: a.store, Metrics: r.metrics, Logger: a.log,
+		Muters: []instance.Muter{quiet.NewDependencies(org, a.store, nil), r.guard},
+	}
+	if out, err := r.receivers(org); err == nil { // startRouting has seen that it is: nothing of it depends on the organisation
+		o.Build, o.Stages = out.Build, []instance.Middleware{out.Stage}
+	}
+	if limit := a.o.Alerting.StormGroups; limit > 0 {
+		o.Teller = func(p instance.Pipeline) instance.Teller {
+			return quiet.NewStorms(quiet.StormOptions{Org: org, Rules: corequiet.StormRules{Limit: limit}, Logger: a.log},
+				quiet.Pipeline{Next: p.Next, Whole: p.Whole, Log: p.Log, Integrations: p.Integrations})
+		}
+	}
+	return o
+}
+
+// receivers makes the integrations of an organisation's configuration.
+func (r *routing) receivers(org tenant.OrgID) (*receivers.Receivers, error) {
+	return receivers.New(receivers.Options{
+		Org: org, Dial: r.dial, Client: r.client, Log: r.log, Kinds: r.options.Kinds, Factories: r.factories(org),
+		Email: r.mailer.Email(org), ExternalURL: r.external, Logger: r.app.log,
+	})
+}
+
+func (r *routing) factories(org tenant.OrgID) map[string]receivers.Factory {
+	f := map[string]receivers.Factory{
+		alertmail.Kind().Name: r.mailer.Resend(org),
+		slack.KindName: receivers.Unavailable("this installation has no Slack app: whoever runs it gives --slack-client-id, " +
+			"--slack-client-secret and --slack-signing-secret"),
+		discord.Name: receivers.Unavailable("this installation has no Discord application: whoever runs it gives --discord-client-id and " +
+			"--discord-client-secret"),
+	}
+	if r.slack != nil {
+		f[slack.KindName] = r.slack.Factory(org)
+	}
+	if r.discord != nil {
+		f[discord.Name] = r.discord.Factory(org)
+	}
+	return f
+}
+
+// Receivers lists those of an organisation's configuration.
+func (r *routing) Receivers(ctx context.Context, org tenant.OrgID) ([]alert.Receiver, error) {
+	c, _, err := r.configs.Load(ctx, org)
+	if err != nil {
+		return nil, err
+	}
+	return receivers.List(c), nil
+}
+
+// TestReceiver sends a test alert to one of them.
+func (r *routing) TestReceiver(ctx context.Context, org tenant.OrgID, name string) ([]alert.Notification, error) {
+	c, _, err := r.configs.Load(ctx, org)
+	if err != nil {
+		return nil, err
+	}
+	out, err := r.receivers(org)
+	if err != nil {
+		return nil, err
+	}
+	return out.Test(ctx, c, name)
+}
+
+// readFile puts the configuration of a single-user install in force, where there is one.
+func (r *routing) readFile() error {
+	name := r.app.o.Alerting.ConfigFile
+	if name == "" {
+		return nil
+	}
+	c, err := config.LoadFile(name, r.options)
+	if err != nil {
+		return fmt.Errorf("--alertmanager-config: %w", err)
+	}
+	r.configs.SetFile(c)
+	return nil
+}
+
+// followFile reads the file again whenever it is asked to. One with a mistake changes nothing.
+func (r *routing) followFile(ctx context.Context, changed func()) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-r.app.o.Reload:
+		}
+		if err := r.readFile(); err != nil {
+			r.app.log.Error("the configuration of alerting stays as it is", "error", err)
+			continue
+		}
+		changed()
+		r.app.log.Info("the configuration of alerting was read again", "file", r.app.o.Alerting.ConfigFile)
+	}
+}
+
+// mailRoutes are the pages that mails link to.
+type mailRoutes struct{ m *alertmail.Mailer }
+
+func (m mailRoutes) Routes(r chi.Router) { m.m.Routes(r) }
+
+// follower is a part of an instance that follows the organisation's alerts by itself.
+type follower interface {
+	Update(ctx context.Context, s alert.State) error
+}
+
+// running is an instance with those of its parts that follow.
+type running struct {
+	*instance.Instance
+	followers []follower
+}
+
+// startInstance starts one whose parts know what it begins with.
+func startInstance(ctx context.Context, o instance.Options, c *config.Config, s alert.State) (manager.Running, error) {
+	r := &running{}
+	for _, m := range o.Muters {
+		if f, ok := m.(follower); ok {
+			r.followers = append(r.followers, f)
+		}
+	}
+	if err := r.tell(ctx, s); err != nil {
+		return nil, err
+	}
+	i, err := instance.Start(ctx, o, c, s)
+	r.Instance = i
+	return r, err
+}
+
+// Update takes over what changed: the parts first, so that none of it is told that they hold back.
+func (r *running) Update(ctx context.Context, s alert.State) error {
+	return errors.Join(r.tell(ctx, s), r.Instance.Update(ctx, s))
+}
+
+func (r *running) tell(ctx context.Context, s alert.State) error {
+	var errs []error
+	for _, f := range r.followers {
+		errs = append(errs, f.Update(ctx, s))
+	}
+	return errors.Join(errs...)
+}
+
+// hands are what Slack's buttons and commands do, as the API does it.
+type hands struct{ a *App }
+
+// Incidents lists incidents.
+func (h hands) Incidents(ctx context.Context, org tenant.OrgID, f inventory.IncidentFilter) ([]inventory.Incident, error) {
+	return h.a.store.Incidents(ctx, org, f)
+}
+
+// ResolveIncident asks for it to be resolved, in order with the monitor's pings.
+func (h hands) ResolveIncident(ctx context.Context, org tenant.OrgID, id uuid.UUID, by string) error {
+	i, queued, err := h.a.store.ResolveIncident(ctx, org, id)
+	if err != nil {
+		return err
+	}
+	h.a.log.InfoContext(ctx, "incident resolved by hand", "org", org, "incident", id, "by", by)
+	if queued {
+		return h.a.publisher.Publish(ctx, i.Monitor)
+	}
+	return nil
+}
+
+// Organisation reads the organisation.
+func (h hands) Organisation(ctx context.Context, org tenant.OrgID) (inventory.Organisation, error) {
+	return h.a.store.Organisation(ctx, org)
+}
+
+// Monitors lists monitors.
+func (h hands) Monitors(ctx context.Context, org tenant.OrgID, f inventory.MonitorFilter) ([]inventory.Monitor, error) {
+	return h.a.store.Monitors(ctx, org, f)
+}
+
+// SetPaused pauses a monitor or resumes it.
+func (h hands) SetPaused(ctx context.Context, org tenant.OrgID, id uuid.UUID, paused bool) (inventory.Monitor, error) {
+	m, err := h.a.store.SetPaused(ctx, org, id, paused)
+	if err != nil {
+		return m, err
+	}
+	return m, h.a.publisher.Publish(ctx, id)
+}
