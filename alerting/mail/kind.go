@@ -34,11 +34,14 @@ type resendEntry struct {
 }
 
 func check(entry *yaml.Node, _ bool) error {
-	_, err := readResend(entry)
-	return err
+	e, err := readResend(entry)
+	if err != nil {
+		return err
+	}
+	return e.validate()
 }
 
-// readResend reads an entry; its error names the key that is wrong and holds no secret.
+// readResend reads an entry, whose templates may have been made safe to run since it was checked; its error names the key that is wrong and holds no secret.
 func readResend(entry *yaml.Node) (resendEntry, error) {
 	var e resendEntry
 	if entry == nil || entry.Kind != yaml.MappingNode {
@@ -58,7 +61,7 @@ func readResend(entry *yaml.Node) (resendEntry, error) {
 			return e, fmt.Errorf("%s: has the wrong type", key) // without the cause, which quotes the value
 		}
 	}
-	return e, e.validate()
+	return e, nil
 }
 
 func (e resendEntry) validate() error {

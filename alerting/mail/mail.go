@@ -6,6 +6,7 @@ package mail
 import (
 	"context"
 	"errors"
+	"html/template"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -14,7 +15,7 @@ import (
 
 	amconfig "github.com/prometheus/alertmanager/config"
 	"github.com/prometheus/alertmanager/notify"
-	"github.com/prometheus/alertmanager/template"
+	amtemplate "github.com/prometheus/alertmanager/template"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/tokiflow/tokiflow/alerting/config"
@@ -71,6 +72,7 @@ type Mailer struct {
 	now     func() time.Time
 	log     *slog.Logger
 	metrics *metrics
+	pages   *template.Template // of HTML: mails, and what links lead to
 	wake    chan struct{}
 }
 
@@ -92,19 +94,31 @@ func New(o Options) (*Mailer, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
+	pages, err := parsed()
+	if err != nil {
+		return nil, err
+	}
 	return &Mailer{
-		o: o, base: base, now: o.Clock, log: o.Logger, metrics: newMetrics(o.Registerer), wake: make(chan struct{}, 1),
+		o: o, base: base, now: o.Clock, log: o.Logger, metrics: newMetrics(o.Registerer), pages: pages, wake: make(chan struct{}, 1),
 	}, nil
 }
 
+// nudge has Run look for what is due.
+func (m *Mailer) nudge() {
+	select {
+	case m.wake <- struct{}{}:
+	default:
+	}
+}
+
 // Email returns what makes the notifiers of an organisation's email_configs: a receivers.EmailFactory.
-func (m *Mailer) Email(org tenant.OrgID) func(c *amconfig.EmailConfig, t *template.Template) (notify.Notifier, error) {
-	return func(c *amconfig.EmailConfig, t *template.Template) (notify.Notifier, error) {
+func (m *Mailer) Email(org tenant.OrgID) func(c *amconfig.EmailConfig, t *amtemplate.Template) (notify.Notifier, error) {
+	return func(c *amconfig.EmailConfig, t *amtemplate.Template) (notify.Notifier, error) {
 		return m.email(org, c, t)
 	}
 }
 
 // Resend returns what makes the notifiers of an organisation's resend_configs: a receivers.Factory.
-func (m *Mailer) Resend(org tenant.OrgID) func(e config.Entry, t *template.Template) (notify.Notifier, error) {
-	return func(e config.Entry, t *template.Template) (notify.Notifier, error) { return m.resend(org, e, t) }
+func (m *Mailer) Resend(org tenant.OrgID) func(e config.Entry, t *amtemplate.Template) (notify.Notifier, error) {
+	return func(e config.Entry, t *amtemplate.Template) (notify.Notifier, error) { return m.resend(org, e, t) }
 }
