@@ -9,6 +9,7 @@ import (
 	htmltemplate "html/template"
 	"maps"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	texttemplate "text/template"
@@ -131,25 +132,19 @@ func guardDefaults(guard *guarded.Guard, text *texttemplate.Template, html *html
 	return errors.Join(err, htmlErr)
 }
 
-// plainTemplateError takes the guards out of an error's text.
+// plainTemplateError takes out of an error's text what nobody wrote: the guards, and places in what was rewritten.
 func plainTemplateError(err error) error {
 	text := err.Error()
-	for {
-		from := strings.Index(text, " at <__")
-		if from < 0 {
-			break
-		}
-		to := strings.Index(text[from:], ">: ")
-		if to < 0 {
-			break
-		}
-		text = text[:from] + text[from+to+1:]
-		text = strings.Replace(text, ": error calling __step", "", 1)
-		text = strings.Replace(text, ": error calling __out", "", 1)
+	for _, r := range [][2]string{
+		{`template: :\d+(?::\d+)?: `, ""},
+		{`executing "" `, ""},
+		{`\$__d\.`, "."},
+		{` ?at <[^<>]*__[^<>]*>: `, ": "},
+		{`: error calling __(?:frame|data|pass|step|out|made|short): `, ": "},
+		{`^: `, ""},
+		{`__([a-zA-Z])`, "$1"},
+	} {
+		text = regexp.MustCompile(r[0]).ReplaceAllString(text, r[1])
 	}
-	for _, f := range []string{"__frame", "__step", "__out", "__made", "__pass", "__short"} {
-		text = strings.ReplaceAll(text, "error calling "+f+": ", "")
-	}
-	text = strings.ReplaceAll(text, "$__d.", ".")
-	return errors.New(strings.ReplaceAll(text, "__", ""))
+	return errors.New(text)
 }
