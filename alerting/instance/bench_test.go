@@ -25,12 +25,14 @@ import (
 func BenchmarkInstances(b *testing.B) {
 	for _, c := range []struct {
 		name   string
+		notify bool
 		alerts int
 		api    bool
-	}{{"idle", 0, false}, {"alerts", 20, false}, {"api", 0, true}} {
+	}{{"idle", true, 0, false}, {"alerts", true, 20, false}, {"api", true, 0, true}, {"viewer", false, 0, true}} {
 		b.Run(c.name, func(b *testing.B) {
 			running := make([]*instance.Instance, 0, b.N)
 			o := benchOptions(b)
+			o.Notify = c.notify
 			before := inUse()
 			for b.Loop() {
 				running = append(running, benchInstance(b, o, c.alerts, c.api))

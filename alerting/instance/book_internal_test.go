@@ -1,7 +1,6 @@
 package instance
 
 import (
-	"context"
 	"log/slog"
 	"testing"
 	"time"
@@ -29,7 +28,7 @@ func routed(version int64, change func(*alert.Routed)) alert.Routed {
 // provide gives the changes to Alertmanager's own provider and returns what it makes of them.
 func provide(t *testing.T, b *book, p *mem.Alerts, r alert.Routed) *amalert.Alert {
 	t.Helper()
-	if err := p.Put(context.Background(), b.note([]alert.Routed{r}, time.Now())...); err != nil {
+	if err := p.Put(t.Context(), b.note([]alert.Routed{r}, time.Now())...); err != nil {
 		t.Fatal(err)
 	}
 	a, err := p.Get(model.LabelSet{"alertname": "A"}.Fingerprint())

@@ -30,7 +30,7 @@ route: {receiver: team, group_by: [monitor], group_wait: 1s, group_interval: 15s
 receivers: [{name: team}, {name: boss}]
 `
 			story(t, each, func(w *world) {
-				c := &chance{world: w, r: rand.New(rand.NewPCG(seed, 1))} //nolint:gosec // a test
+				c := &chance{world: w, r: rand.New(rand.NewPCG(seed, 1))}
 				w.start()
 				for range 150 {
 					c.step()

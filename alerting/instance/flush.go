@@ -53,8 +53,8 @@ type flushes struct {
 }
 
 // newFlushes returns the stage; what comes next is to be set, and the saver.
-func newFlushes(b *book, log *logbook, routes *dispatch.Route) *flushes {
-	killed, kill := context.WithCancel(context.Background())
+func newFlushes(life context.Context, b *book, log *logbook, routes *dispatch.Route) *flushes {
+	killed, kill := context.WithCancel(life)
 	return &flushes{book: b, log: log, routes: routes, empty: make(chan struct{}), killed: killed, kill: kill}
 }
 
@@ -73,7 +73,7 @@ func (f *flushes) Exec(ctx context.Context, l *slog.Logger, alerts ...*amalert.A
 		return ctx, nil, errors.New("group key missing")
 	}
 	receiver, _ := notify.ReceiverName(ctx)
-	members := f.members(alerts)
+	members := f.members(ctx, alerts)
 	starts := make(map[uint64]int64, len(members))
 	for _, m := range members {
 		if m.start != 0 {
@@ -151,9 +151,9 @@ func (f *flushes) wait(d time.Duration) bool {
 }
 
 // members looks the alerts of a flush up.
-func (f *flushes) members(alerts []*amalert.Alert) map[model.Fingerprint]member {
+func (f *flushes) members(ctx context.Context, alerts []*amalert.Alert) map[model.Fingerprint]member {
 	out := make(map[model.Fingerprint]member, len(alerts))
-	hashes := hashesOf(alerts)
+	hashes := hashesOf(ctx, alerts)
 	for i, a := range alerts {
 		m, fp := member{hash: hashes[i]}, a.Fingerprint()
 		if e, ok := f.book.get(fp); ok {
@@ -198,14 +198,14 @@ func (f *flushes) settle(ctx context.Context, alerts []*amalert.Alert, members m
 
 // hashesOf returns what Alertmanager's notification log calls each of the alerts. Only the stage that asks the log can tell: so it is
 // made to.
-func hashesOf(alerts []*amalert.Alert) []uint64 {
+func hashesOf(ctx context.Context, alerts []*amalert.Alert) []uint64 {
 	firing := make([]*amalert.Alert, len(alerts)) // those that fire are named in their order
 	for i, a := range alerts {
 		copied := *a
 		copied.EndsAt = time.Time{}
 		firing[i] = &copied
 	}
-	ctx := notify.WithRepeatInterval(notify.WithGroupKey(context.Background(), "hashes"), time.Hour)
+	ctx = notify.WithRepeatInterval(notify.WithGroupKey(ctx, "hashes"), time.Hour)
 	ctx, _, err := notify.NewDedupStage(always{}, always{}, &nflogpb.Receiver{}).Exec(ctx, nil, firing...)
 	hashes, ok := notify.FiringAlerts(ctx)
 	if err != nil || !ok || len(hashes) != len(alerts) {

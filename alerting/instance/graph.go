@@ -1,6 +1,7 @@
 package instance
 
 import (
+	"context"
 	"fmt"
 	"time"
 
@@ -9,6 +10,7 @@ import (
 	"github.com/prometheus/alertmanager/inhibit"
 	"github.com/prometheus/alertmanager/nflog/nflogpb"
 	"github.com/prometheus/alertmanager/notify"
+	"github.com/prometheus/alertmanager/template"
 	"github.com/prometheus/alertmanager/timeinterval"
 
 	"github.com/tokiflow/tokiflow/alerting/config"
@@ -27,23 +29,26 @@ type graph struct {
 	teller     Teller // nil: none
 }
 
-// build makes the graph of a configuration without starting anything.
-func (i *Instance) build(c *config.Config) (*graph, error) {
+// build makes the graph of a configuration without starting anything. life outlives it.
+func (i *Instance) build(life context.Context, c *config.Config) (*graph, error) {
 	am := c.Alertmanager
 	if am == nil || am.Route == nil {
 		return nil, fmt.Errorf("the configuration of organisation %s has no route", i.o.Org)
 	}
-	t, err := c.NewTemplate(i.o.ExternalURL)
-	if err != nil {
-		return nil, fmt.Errorf("reading the templates: %w", err)
+	routes := dispatch.NewRoute(am.Route, nil)
+	var t *template.Template // most of what an instance weighs
+	var err error
+	if i.o.Notify || labelled(routes) {
+		if t, err = c.NewTemplate(i.o.ExternalURL); err != nil {
+			return nil, fmt.Errorf("reading the templates: %w", err)
+		}
 	}
-	integrations := map[string][]notify.Integration{}
+	var integrations map[string][]notify.Integration
 	if i.o.Notify {
 		if integrations, err = i.o.Build(c, t); err != nil {
 			return nil, fmt.Errorf("making the receivers: %w", err)
 		}
 	}
-	routes := dispatch.NewRoute(am.Route, nil)
 	intervals := make(map[string][]timeinterval.TimeInterval, len(am.MuteTimeIntervals)+len(am.TimeIntervals))
 	for _, ti := range am.MuteTimeIntervals {
 		intervals[ti.Name] = ti.TimeIntervals
@@ -53,7 +58,7 @@ func (i *Instance) build(c *config.Config) (*graph, error) {
 	}
 	logger := calm(i.o.Logger)
 	g := &graph{config: c, inhibitor: inhibit.NewInhibitor(i.alerts, am.InhibitRules, logger, eventrecorder.NopRecorder())}
-	g.flushes = newFlushes(i.book, i.log, routes)
+	g.flushes = newFlushes(life, i.book, i.log, routes)
 	g.flushes.next = i.way(g.inhibitor, timeinterval.NewIntervener(intervals))
 	if i.o.Notify {
 		g.flushes.saver = i.saver
@@ -69,6 +74,13 @@ func (i *Instance) build(c *config.Config) (*graph, error) {
 	}
 	g.dispatcher = dispatch.NewDispatcher(i.alerts, routes, g.flushes, i.groups, flushTimeout, dispatchMaintenance, nil, logger, eventrecorder.NopRecorder(), nil, t)
 	return g, nil
+}
+
+// labelled reports whether a route has labels: they are templates, and the API shows them.
+func labelled(routes *dispatch.Route) bool {
+	found := false
+	routes.Walk(func(r *dispatch.Route) { found = found || len(r.RouteOpts.Labels) > 0 })
+	return found
 }
 
 // way returns the stages that decide whether an alert is told at all. What a dependency or the installation's guard mutes comes first,
@@ -94,7 +106,7 @@ func (i *Instance) telling(routes *dispatch.Route, integrations map[string][]not
 		fan := notify.FanoutStage{}
 		for n := range integrations[name] {
 			one := &integrations[name][n]
-			recv := &nflogpb.Receiver{GroupName: name, Integration: one.Name(), Idx: uint32(one.Index())} //nolint:gosec // a place in a list
+			recv := &nflogpb.Receiver{GroupName: name, Integration: one.Name(), Idx: uint32(one.Index())}
 			fan = append(fan, &firingFirst{log: i.log, recv: recv, late: m.toldLate, next: notify.MultiStage{
 				notify.NewDedupStage(one, i.log, recv),
 				notify.NewRetryStage(*one, name, m.notify, eventrecorder.NopRecorder()),

@@ -155,7 +155,7 @@ func Start(ctx context.Context, o Options, c *config.Config, s alert.State) (*In
 		return nil, err
 	}
 	i := &Instance{
-		o: o, book: newBook(), saver: newSaver(o), groups: marker.NewGroupMarker(), changed: make(chan struct{}, 1), quit: make(chan struct{}),
+		o: o, book: newBook(), saver: newSaver(context.WithoutCancel(ctx), o), groups: marker.NewGroupMarker(), changed: make(chan struct{}, 1), quit: make(chan struct{}),
 	}
 	var err error
 	if i.log, err = newLogbook(s.Log, i.saver.entry, o.Logger); err != nil {
@@ -174,7 +174,7 @@ func Start(ctx context.Context, o Options, c *config.Config, s alert.State) (*In
 		return nil, fmt.Errorf("opening the alerts: %w", err)
 	}
 	i.front = newFront(i)
-	g, err := i.build(c)
+	g, err := i.build(context.WithoutCancel(ctx), c)
 	if err == nil {
 		err = i.Update(ctx, s)
 	}
@@ -193,7 +193,7 @@ func Start(ctx context.Context, o Options, c *config.Config, s alert.State) (*In
 // Update takes in alerts and silences that changed; what is known already, by version, changes nothing. Rows that are gone need not be
 // told, nor the log. A silence that cannot be read is logged and left out.
 func (i *Instance) Update(ctx context.Context, s alert.State) error {
-	i.front.takeSilences(s.Silences)
+	i.front.takeSilences(ctx, s.Silences)
 	i.feeding.Lock()
 	defer i.feeding.Unlock()
 	changed := i.book.note(s.Alerts, time.Now())
@@ -218,7 +218,7 @@ func (i *Instance) Apply(c *config.Config) error {
 	if i.stopped {
 		return errors.New("the instance is stopped")
 	}
-	g, err := i.build(c)
+	g, err := i.build(context.Background(), c)
 	if err != nil {
 		return err
 	}

@@ -197,7 +197,7 @@ func writeOccurrences(store *nflog.Store, starts map[uint64]int64, firing, resol
 		}
 		if ok {
 			packed = binary.BigEndian.AppendUint64(packed, hash)
-			packed = binary.BigEndian.AppendUint64(packed, uint64(start)) //nolint:gosec // the bits, both ways
+			packed = binary.BigEndian.AppendUint64(packed, uint64(start))
 		}
 	}
 	if len(packed) == 0 {
@@ -219,7 +219,7 @@ func readOccurrences(store *nflog.Store) map[uint64]int64 {
 	}
 	out := make(map[uint64]int64, len(packed)/occurrenceSize)
 	for ; len(packed) >= occurrenceSize; packed = packed[occurrenceSize:] {
-		out[binary.BigEndian.Uint64(packed)] = int64(binary.BigEndian.Uint64(packed[8:])) //nolint:gosec // the bits, both ways
+		out[binary.BigEndian.Uint64(packed)] = int64(binary.BigEndian.Uint64(packed[8:]))
 	}
 	return out
 }

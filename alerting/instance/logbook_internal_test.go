@@ -134,9 +134,9 @@ func TestHashesAreInOrder(t *testing.T) {
 		}
 		alerts = append(alerts, a)
 	}
-	all := hashesOf(alerts)
+	all := hashesOf(t.Context(), alerts)
 	for i, a := range alerts {
-		if one := hashesOf([]*amalert.Alert{a}); len(one) != 1 || one[0] != all[i] || one[0] == 0 {
+		if one := hashesOf(t.Context(), []*amalert.Alert{a}); len(one) != 1 || one[0] != all[i] || one[0] == 0 {
 			t.Errorf("%v alone is %v, in line %v", a, one, all[i])
 		}
 	}

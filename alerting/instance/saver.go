@@ -46,8 +46,9 @@ type unsaved struct {
 	saved chan struct{} // closed when it is
 }
 
-func newSaver(o Options) *saver {
-	life, end := context.WithCancel(context.Background())
+// newSaver returns a saver that is to be run. life outlives it.
+func newSaver(life context.Context, o Options) *saver {
+	life, end := context.WithCancel(life)
 	return &saver{
 		life: life, end: end, org: o.Org, store: o.Store, m: o.Metrics, logger: o.Logger, log: map[logKey]*unsaved{}, done: map[alert.Key]struct{}{},
 		wake: make(chan struct{}, 1), closed: make(chan struct{}), ended: make(chan struct{}),
@@ -178,7 +179,7 @@ func (s *saver) try(what string, f func(context.Context) error) bool {
 	defer cancel()
 	if err := f(ctx); err != nil {
 		s.m.saveFailures.WithLabelValues(what).Inc()
-		s.logger.Warn("saving "+what+" failed, it is tried again", "org", s.org, "err", err)
+		s.logger.Warn("saving what was told failed, it is tried again", "what", what, "err", err)
 		return false
 	}
 	return true
@@ -190,6 +191,6 @@ func (s *saver) forsake() {
 	defer s.mu.Unlock()
 	if len(s.log) > 0 {
 		s.m.unsaved.Sub(float64(len(s.log)))
-		s.logger.Error("what was told could not be saved: it will be told again", "org", s.org, "entries", len(s.log))
+		s.logger.Error("what was told could not be saved: it will be told again", "entries", len(s.log))
 	}
 }

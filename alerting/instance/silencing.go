@@ -84,7 +84,7 @@ func (f *front) save(ctx context.Context, bodies [][]byte, before map[string]*si
 }
 
 // takeSilences takes in silences from the table.
-func (f *front) takeSilences(stored []alert.StoredSilence) {
+func (f *front) takeSilences(ctx context.Context, stored []alert.StoredSilence) {
 	if len(stored) == 0 {
 		return
 	}
@@ -96,14 +96,14 @@ func (f *front) takeSilences(stored []alert.StoredSilence) {
 			f.i.o.Logger.Error("a silence is left out", "silence", s.ID, "err", err)
 			continue
 		}
-		f.take(m)
+		f.take(ctx, m)
 	}
 }
 
 // take takes in one silence. Alertmanager never gives an id other matchers, or a second life: what it remembers of which silence matches
 // which alert relies on that. A maintenance window may do both, so its silence is forgotten before it comes in anew. The lock is held.
-func (f *front) take(m *silencepb.MeshSilence) {
-	known, err := f.i.silences.QueryOne(context.Background(), silence.QIDs(m.Silence.Id))
+func (f *front) take(ctx context.Context, m *silencepb.MeshSilence) {
+	known, err := f.i.silences.QueryOne(ctx, silence.QIDs(m.Silence.Id))
 	if err == nil {
 		if !known.UpdatedAt.AsTime().Before(m.Silence.UpdatedAt.AsTime()) {
 			return
