@@ -1,59 +1,99 @@
 package alertmanager_test
 
 import (
+	"bufio"
 	"bytes"
-	"context"
 	"encoding/json"
+	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
-	"github.com/tokiflow/tokiflow/app"
 	"github.com/tokiflow/tokiflow/infra/pg/pgtest"
 )
 
 const apiKey = "story-key-0123456789abcdef-0123456789abcd"
 
-// process is a Tokiflow that a test talks to over HTTP.
+// process is a Tokiflow that a test talks to over HTTP: the program, since only that knows which Alertmanager's parts it has.
 type process struct {
 	t    *testing.T
 	base string
 }
 
+// program builds tokiflow, once for all tests.
+//
+//nolint:gochecknoglobals // where it is does not change
+var program = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "tokiflow-alertmanager-")
+	if err != nil {
+		return "", err
+	}
+	bin := filepath.Join(dir, "tokiflow")
+	said, err := exec.Command("go", "build", "-o", bin, "github.com/tokiflow/tokiflow/cmd/tokiflow").CombinedOutput() //nolint:noctx // it ends by itself
+	if err != nil {
+		err = fmt.Errorf("build: %w\n%s", err, said)
+	}
+	return bin, err
+})
+
+// TestMain takes away what was built.
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if bin, err := program(); err == nil {
+		_ = os.RemoveAll(filepath.Dir(bin))
+	}
+	os.Exit(code)
+}
+
 // start runs a Tokiflow with a database of its own until the test's end.
 func start(t *testing.T) *process {
 	t.Helper()
-	ready := make(chan app.Welcome, 1)
-	a, err := app.New(app.Options{
-		Listen: "127.0.0.1:0", DataDir: t.TempDir(), DatabaseURL: pgtest.NewURL(t), LogPartitions: 1,
-		PingBodyLimit: 100_000, BootstrapAPIKey: apiKey, AllowPrivateWebhooks: true,
-		Logger:   slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
-		Announce: func(w app.Welcome) { ready <- w },
-	})
+	bin, err := program()
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- a.Run(ctx) }()
-	stop := sync.OnceValue(func() error {
-		cancel()
-		return <-done
-	})
+	cmd := exec.Command(bin, "serve", "--listen", "127.0.0.1:0", "--data-dir", t.TempDir(), //nolint:gosec,noctx // what we built; ended below
+		"--database-url", pgtest.NewURL(t), "--allow-private-webhooks")
+	cmd.Env = append(os.Environ(), "BOOTSTRAP_API_KEY="+apiKey)
+	log, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ready, ended := make(chan string, 1), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for lines := bufio.NewScanner(log); lines.Scan(); {
+			if _, url, ok := strings.Cut(lines.Text(), "msg=ready url="); ok {
+				ready <- strings.Fields(url)[0]
+			}
+			if !strings.Contains(lines.Text(), "level=INFO") {
+				_, _ = fmt.Fprintln(t.Output(), lines.Text())
+			}
+		}
+	}()
 	t.Cleanup(func() {
-		if err := stop(); err != nil {
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		<-ended
+		if err := cmd.Wait(); err != nil {
 			t.Errorf("stop: %v", err)
 		}
 	})
 	select {
-	case w := <-ready:
-		return &process{t: t, base: w.URL}
-	case err := <-done:
-		t.Fatalf("it ended: %v", err)
+	case url := <-ready:
+		return &process{t: t, base: url}
+	case <-ended:
+		t.Fatal("it ended")
 	case <-time.After(time.Minute):
 		t.Fatal("not ready after a minute")
 	}

@@ -56,10 +56,7 @@ func TestAmtoolChecksTheConfiguration(t *testing.T) {
 	for name, text := range map[string]string{"what was put": storyConfig, "the default": ""} {
 		if text == "" {
 			p.call(http.MethodDelete, "/api/v1/alerting/config", nil, nil)
-			text = p.amtool("config", "show", "-o", "extended")
-			if i := strings.Index(text, "global:"); i >= 0 {
-				text = text[i:]
-			}
+			text = p.amtool("config", "show")
 		}
 		if err := os.WriteFile(written, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -74,10 +71,10 @@ func TestAmtoolTestsTheRoutes(t *testing.T) {
 	p := start(t)
 	p.putConfig(storyConfig)
 	for labels, receiver := range map[string]string{
-		"severity=critical tags=,a,nightly,b,": "night-watch",
-		"severity=warning tags=,nightly,":      "team",
-		"team=databases":                       "databases",
-		"anything=else":                        "team",
+		`severity=critical tags=",a,nightly,b,"`: "night-watch",
+		`severity=warning tags=",nightly,"`:      "team",
+		"team=databases":                         "databases",
+		"anything=else":                          "team",
 	} {
 		args := append([]string{"config", "routes", "test", "--verify.receivers=" + receiver}, strings.Fields(labels)...)
 		if said := p.amtool(args...); strings.TrimSpace(said) != receiver {
@@ -108,7 +105,7 @@ func TestAmtoolAddsAlertsAndSilences(t *testing.T) {
 	if said = p.amtool("silence", "query"); !strings.Contains(said, id) || !strings.Contains(said, "it is known") {
 		t.Errorf("the silence %q: %s", id, said)
 	}
-	if said = p.amtool("alert", "query"); strings.Contains(said, "db1") || strings.Contains(strings.ReplaceAll(p.amtool("alert", "query", "-s", "-o", "extended"), "db2", ""), "db2") {
+	if said = p.amtool("alert", "query", "-o", "extended"); strings.Contains(said, "db1") || !strings.Contains(said, "db2") {
 		t.Errorf("a silenced alert is active: %s", said)
 	}
 	if said = p.amtool("alert", "query", "--silenced", "-o", "json"); !strings.Contains(said, id) {
