@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"path"
@@ -123,9 +124,7 @@ func (f *fakeSlack) serve(w http.ResponseWriter, r *http.Request) {
 }
 
 func (f *fakeSlack) refuse(w http.ResponseWriter, x failure) {
-	for k, v := range x.header {
-		w.Header()[k] = v
-	}
+	maps.Copy(w.Header(), x.header)
 	if x.status != 0 {
 		w.WriteHeader(x.status)
 	}

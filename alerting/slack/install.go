@@ -257,15 +257,22 @@ func (a *App) RemoveWorkspace(ctx context.Context, org tenant.OrgID) error {
 	if err != nil {
 		return err
 	}
-	others, err := a.o.Workspaces.SlackTeam(ctx, w.TeamID)
-	if err != nil || len(others) > 0 || w.Revoked() {
-		return nil //nolint:nilerr // it is removed; the token alone may live on
-	}
-	if c, err := a.callerOf(w); err == nil {
-		_, err = c.api.SendAuthRevokeContext(ctx, "")
-		if err = asCallError("auth.revoke", err); err != nil {
-			a.o.Logger.WarnContext(ctx, "slack: the token of a removed workspace could not be ended: remove the app in Slack", "org", org, "team", w.TeamID, "error", err)
-		}
+	if err := a.endToken(ctx, w); err != nil {
+		a.o.Logger.WarnContext(ctx, "slack: the token of a removed workspace could not be ended: remove the app in Slack", "org", org, "team", w.TeamID, "error", err)
 	}
 	return nil
+}
+
+// endToken asks Slack to end the token of a removed workspace, which all organisations in the workspace share.
+func (a *App) endToken(ctx context.Context, w alert.Workspace) error {
+	others, err := a.o.Workspaces.SlackTeam(ctx, w.TeamID)
+	if err != nil || len(others) > 0 || w.Revoked() {
+		return err
+	}
+	c, err := a.callerOf(w)
+	if err != nil {
+		return err
+	}
+	_, err = c.api.SendAuthRevokeContext(ctx, "")
+	return asCallError("auth.revoke", err)
 }

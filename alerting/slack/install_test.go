@@ -2,6 +2,7 @@ package slack_test
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -17,9 +18,7 @@ func (b *bundle) get(address string, header http.Header, cookies ...*http.Cookie
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	for k, v := range header {
-		req.Header[k] = v
-	}
+	maps.Copy(req.Header, header)
 	for _, c := range cookies {
 		req.AddCookie(c)
 	}

@@ -75,7 +75,7 @@ func validChannel(s string) bool {
 func mentionOf(s string) (string, error) {
 	id := regexp.MustCompile(`^[A-Z][A-Z0-9]{2,30}$`)
 	var out []string
-	for _, one := range strings.Fields(s) {
+	for one := range strings.FieldsSeq(s) {
 		name := strings.TrimPrefix(one, "@")
 		switch {
 		case name == "here" || name == "channel" || name == "everyone":

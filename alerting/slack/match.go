@@ -48,22 +48,23 @@ func pick(monitors []inventory.Monitor, name string) (inventory.Monitor, error) 
 }
 
 func severalFault(name string, found []inventory.Monitor) error {
-	text := fmt.Sprintf("“%s” could be %d monitors:", plain(name, 80), len(found))
+	var text strings.Builder
+	fmt.Fprintf(&text, "“%s” could be %d monitors:", plain(name, 80), len(found))
 	names := map[string]int{}
 	for _, m := range found {
 		names[m.Config.Name]++
 	}
 	for i, m := range found {
 		if i == maxCandidates {
-			text += fmt.Sprintf("\n… and %d more", len(found)-maxCandidates)
+			fmt.Fprintf(&text, "\n… and %d more", len(found)-maxCandidates)
 			break
 		}
-		text += "\n• " + plain(m.Config.Name, 100)
+		text.WriteString("\n• " + plain(m.Config.Name, 100))
 		if names[m.Config.Name] > 1 {
-			text += " (" + m.ID.String() + ")"
+			text.WriteString(" (" + m.ID.String() + ")")
 		}
 	}
-	return fault.New(fault.Ambiguous, text)
+	return fault.New(fault.Ambiguous, text.String())
 }
 
 // fold makes names that read alike the same.
