@@ -145,14 +145,19 @@ func (c *caller) tryPost(ctx context.Context, channel string, m message, id uuid
 
 // update replaces a message of the app's.
 func (c *caller) update(ctx context.Context, p place, m message) error {
-	const method = "chat.update"
-	_, _, _, err := c.api.UpdateMessageContext(ctx, p.Channel, p.TS, m.options()...)
-	err = c.check(ctx, method, err)
+	err := c.tryUpdate(ctx, p, m)
 	if err != nil && verdictIn(err) == content {
-		_, _, _, err = c.api.UpdateMessageContext(ctx, p.Channel, p.TS, slack.MsgOptionText(m.text, false))
-		err = c.check(ctx, method, err)
+		err = c.tryUpdate(ctx, p, message{text: m.text})
 	}
 	return err
+}
+
+func (c *caller) tryUpdate(ctx context.Context, p place, m message) error {
+	const method = "chat.update"
+	// Slack keeps what it is not sent: what the message has no more must be sent as an empty list.
+	_, _, _, err := c.api.UpdateMessageContext(ctx, p.Channel, p.TS, slack.MsgOptionText(m.text, false), slack.MsgOptionBlocks(m.blocks...),
+		slack.MsgOptionAttachments(append([]slack.Attachment{}, m.attachments...)...))
+	return c.check(ctx, method, err)
 }
 
 func (m message) options() []slack.MsgOption {

@@ -125,6 +125,22 @@ func TestAMessageThatSlackDoesNotLikeGoesAsText(t *testing.T) {
 		t.Fatal(err)
 	}
 	has(t, b.slack.heads()[0].text, "Missed: backup")
+
+	// The same when it is edited: nothing of what it showed stays.
+	g := b.group(b.a, "{channel: '#ops'}")
+	b.slack.failing(nil)
+	r := g.fire(missed("other", time.Now().Add(-time.Hour)))
+	g.mustFlush()
+	b.slack.failing(func(method string, form url.Values) *failure {
+		if method == "chat.update" && form.Get("blocks") != "[]" {
+			return &failure{code: "msg_blocks_too_long"}
+		}
+		return nil
+	})
+	g.resolve(r, time.Minute)
+	g.mustFlush()
+	has(t, b.slack.heads()[1].text, "Resolved: Missed: other")
+	hasNot(t, b.slack.heads()[1].shown(), "tokiflow_acknowledge", "🔴")
 }
 
 func TestRateLimits(t *testing.T) {

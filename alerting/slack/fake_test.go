@@ -180,7 +180,13 @@ func (f *fakeSlack) update(w http.ResponseWriter, form url.Values) {
 	}
 	for _, m := range f.messages {
 		if m.ts == form.Get("ts") && m.channel == form.Get("channel") && !m.deleted {
-			m.text, m.blocks, m.attachments = form.Get("text"), form.Get("blocks"), form.Get("attachments")
+			m.text = form.Get("text")
+			if form.Has("blocks") { // what is not sent stays as it was
+				m.blocks = form.Get("blocks")
+			}
+			if form.Has("attachments") {
+				m.attachments = form.Get("attachments")
+			}
 			m.edits++
 			_, _ = fmt.Fprintf(w, `{"ok":true,"channel":%q,"ts":%q}`, m.channel, m.ts)
 			return

@@ -315,6 +315,7 @@ func TestAnotherIncidentOfTheSameLabels(t *testing.T) {
 		t.Fatalf("%d heads", len(heads))
 	}
 	has(t, heads[0].shown(), "It has ended", "~Missed: one~")
+	hasNot(t, heads[0].shown(), "tokiflow_acknowledge", "did not come")
 	has(t, heads[2].shown()+heads[3].shown(), "🔴 Missed: one", "🔴 Missed: three")
 }
 
