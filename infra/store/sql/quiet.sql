@@ -42,7 +42,8 @@ update maintenance_windows set deleted_at = now(), next_at = null where org_id =
 -- What is over stays; what is on ends, and what was to come does not. With anew, what was is as if it had not been either.
 update maintenance_occurrences set cancelled = true, revision = revision + 1,
     ends_at = case when @anew::boolean then starts_at else greatest(starts_at, least(ends_at, @now::timestamptz)) end
-where org_id = @org_id and window_id = @window_id and (ends_at > @now::timestamptz or @anew::boolean);
+where org_id = @org_id and window_id = @window_id
+  and (not cancelled and ends_at > @now::timestamptz or @anew::boolean and ends_at > starts_at);
 
 -- name: DueMaintenanceWindows :many
 -- @sqlc-vet-disable tenant

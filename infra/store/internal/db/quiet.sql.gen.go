@@ -16,7 +16,8 @@ import (
 const cancelOccurrences = `-- name: CancelOccurrences :exec
 update maintenance_occurrences set cancelled = true, revision = revision + 1,
     ends_at = case when $1::boolean then starts_at else greatest(starts_at, least(ends_at, $2::timestamptz)) end
-where org_id = $3 and window_id = $4 and (ends_at > $2::timestamptz or $1::boolean)
+where org_id = $3 and window_id = $4
+  and (not cancelled and ends_at > $2::timestamptz or $1::boolean and ends_at > starts_at)
 `
 
 type CancelOccurrencesParams struct {
