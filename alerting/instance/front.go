@@ -77,13 +77,13 @@ func (f *front) ready(w http.ResponseWriter) {
 
 func (f *front) serveAPI(w http.ResponseWriter, r *http.Request) {
 	if r.ContentLength > maxBody {
-		http.Error(w, fmt.Sprintf("the body is larger than %d bytes", maxBody), http.StatusRequestEntityTooLarge)
+		refuse(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is larger than %d bytes", maxBody))
 		return
 	}
 	h, err := f.handler()
 	if err != nil {
 		f.i.o.Logger.Error("the API could not be made", "err", err)
-		http.Error(w, "the API could not be made", http.StatusInternalServerError)
+		refuse(w, http.StatusInternalServerError, "the API could not be made")
 		return
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
@@ -97,7 +97,7 @@ func (f *front) serveAPI(w http.ResponseWriter, r *http.Request) {
 			}
 			h.ServeHTTP(w, r)
 		default:
-			http.Error(w, "too many requests at a time, try again", http.StatusServiceUnavailable)
+			refuse(w, http.StatusServiceUnavailable, "too many requests at a time, try again")
 		}
 	case r.Method == http.MethodPost && r.URL.Path == apiPrefix+"silences",
 		r.Method == http.MethodDelete && strings.HasPrefix(r.URL.Path, apiPrefix+"silence/"):
@@ -105,6 +105,13 @@ func (f *front) serveAPI(w http.ResponseWriter, r *http.Request) {
 	default:
 		h.ServeHTTP(w, r)
 	}
+}
+
+// refuse answers as Alertmanager does: with a string in JSON.
+func refuse(w http.ResponseWriter, status int, text string) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(text)
 }
 
 // handler returns the API's handler, making it when it is the first to ask.

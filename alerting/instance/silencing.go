@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
 	"time"
@@ -20,11 +21,17 @@ import (
 // changeSilences lets a request change silences, and saves what it changed before the client gets the answer. When that fails the
 // change is taken back and the answer is 500.
 func (f *front) changeSilences(h http.Handler, w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body) // before the lock: a client may take its time
+	if err != nil {
+		refuse(w, http.StatusBadRequest, fmt.Sprintf("reading the body: %v", err))
+		return
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
 	f.writing.Lock()
 	defer f.writing.Unlock()
 	before, err := f.silences(r.Context())
 	if err != nil {
-		http.Error(w, "the silences could not be read", http.StatusInternalServerError)
+		refuse(w, http.StatusInternalServerError, "the silences could not be read")
 		return
 	}
 	held := &answer{header: http.Header{}, status: http.StatusOK}
@@ -34,7 +41,7 @@ func (f *front) changeSilences(h http.Handler, w http.ResponseWriter, r *http.Re
 	if err := f.save(r.Context(), f.captured, before); err != nil {
 		f.i.o.Metrics.saveFailures.WithLabelValues("silences").Inc()
 		f.i.o.Logger.Error("a silence could not be saved", "err", err)
-		http.Error(w, `"the silence could not be saved, try again"`, http.StatusInternalServerError)
+		refuse(w, http.StatusInternalServerError, "the silence could not be saved, try again")
 		return
 	}
 	held.send(w)
