@@ -270,6 +270,8 @@ func (d *detection) take(got Received) {
 		d.fault("webhook %s: %s", got.MessageID, got.Fault)
 	case w == nil:
 		// Somebody else's monitor on the same server.
+	case got.Again && d.o.Routed:
+		// A group's message lists all that fires, each time.
 	case got.Again:
 		d.result.Repeated++
 	case !w.silent:
