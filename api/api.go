@@ -67,6 +67,7 @@ type Store interface {
 	Notifications
 	Maintenance
 	Dependencies
+	Recipients
 }
 
 // PingReader reads pings. A history.Key that it did not make is a fault of code invalid.
@@ -218,6 +219,7 @@ func (a *API) describe(adapter huma.Adapter) huma.API {
 	a.slackOperations(h)
 	a.notificationOperations(h)
 	a.receiverOperations(h)
+	a.recipientOperations(h)
 	describeBatch(h)
 	return h
 }
