@@ -111,7 +111,7 @@ func refused(err error) string { return fmt.Sprintf("{{%s %q}}", refusedFunc, er
 const refusedFunc = "__refused"
 
 func (k keeper) functions(ctx context.Context) texttemplate.FuncMap {
-	out := k.Functions(func() func() error { return func() error { return context.Cause(ctx) } })
+	out := k.Functions(func() guarded.Check { return func(int, int) error { return context.Cause(ctx) } })
 	out[refusedFunc] = func(why string) (string, error) { return "", errors.New(why) }
 	return out
 }

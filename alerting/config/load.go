@@ -37,7 +37,7 @@ func load(s Source, o Options, t trust) (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := bounds(root)
+	p := append(bounds(root), patterns(root)...)
 	if len(p) > 0 {
 		return nil, p.err()
 	}

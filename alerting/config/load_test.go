@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"go.yaml.in/yaml/v3"
@@ -358,5 +359,67 @@ receivers:
 	b := c.Alertmanager.Receivers[1].WebhookConfigs[0]
 	if b.MaxAlerts != 5 || b.URL != "https://x.example/b" || b.HTTPConfig.BasicAuth.Password != "s3cr3ts3cr3t" || c.Alertmanager.Route.Routes[1].Receiver != "b" {
 		t.Errorf("%+v", b)
+	}
+}
+
+// TestWhatIsMeantToBeSlowIsNot: each of these is small, and would keep a server busy or fill its memory.
+func TestWhatIsMeantToBeSlowIsNot(t *testing.T) {
+	t.Parallel()
+	many := func(n int, s string) string { return strings.Repeat(s, n) }
+	wrong := "route: {receiver: r, routes: [" + many(900, "{receiver: x}, ") + "]}\nreceivers:\n- name: r\n  webhook_configs:\n" + many(1900, "  - {urll: x}\n")
+	for name, text := range map[string]string{
+		"patterns":             minimal("inhibit_rules:\n" + many(400, "- {source_matchers: ['a=~\"("+many(60, `\pL{1000}`)+")\"'], target_matchers: ['b=c']}\n")),
+		"pattern of one route": "route:\n  receiver: r\n  routes:\n" + many(200, "  - match_re: {a: '"+many(300, `\w{1000}`)+"'}\n") + "receivers: [{name: r}]",
+		"all wrong":            wrong,
+		"all wrong, and long":  "global: {http_config: {http_headers: {X: {values: [" + many(40_000, "abcdefgh, ") + "]}}}}\n" + wrong,
+		"all wrong, far down":  many(500_000, "\n") + wrong,
+		"unknown keys": "route: {receiver: r}\nreceivers: [{name: r}]\n" + func() string {
+			var b strings.Builder
+			for i := range 60_000 {
+				fmt.Fprintf(&b, "k%d: 1\n", i)
+			}
+			return b.String()
+		}(),
+		"twice": "{" + many(60_000, "a: 1, ") + "}",
+	} {
+		began := time.Now()
+		_, err := config.Load(config.Source{YAML: text}, options())
+		if err == nil {
+			t.Errorf("%s is taken", name)
+		}
+		if took := time.Since(began); took > 60*time.Second { // a second or two when nothing else runs
+			t.Errorf("%s took %s", name, took)
+		}
+		t.Logf("%s: %d bytes, %s", name, len(text), time.Since(began))
+	}
+	labels := func() string {
+		var b strings.Builder
+		for i := range 20_000 {
+			fmt.Fprintf(&b, "k%d: '{{ .Status }}', ", i)
+		}
+		return b.String()
+	}()
+	secrets := many(80_000, "s3cr3t, ")
+	for name, text := range map[string]string{
+		"many labels":  "route: {receiver: r, labels: {" + labels + "}}\nreceivers: [{name: r}]",
+		"many secrets": minimal("  webhook_configs: [{url: https://x.example, http_config: {http_headers: {X: {secrets: [" + secrets + "]}}}}] # s3cr3t"),
+		"many entries": minimal("  webhook_configs:\n" + many(1990, "  - {url: https://x.example/s3cr3t}\n")),
+	} {
+		began := time.Now()
+		s := config.Source{YAML: text}
+		if _, err := config.Load(s, options()); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		shown, err := config.Redact(s, nil)
+		if err != nil || strings.Contains(shown.YAML, "s3cr3t") {
+			t.Errorf("%s: %v", name, err)
+		}
+		if merged, err := config.Merge(shown, s, nil); err != nil || strings.Count(merged.YAML, "s3cr3t") < strings.Count(text, "s3cr3t")-1 {
+			t.Errorf("%s: %v", name, err)
+		}
+		if took := time.Since(began); took > 60*time.Second {
+			t.Errorf("%s took %s", name, took)
+		}
+		t.Logf("%s: %d bytes, %s", name, len(text), time.Since(began))
 	}
 }

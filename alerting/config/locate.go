@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -37,7 +38,7 @@ func locate(root *yaml.Node) (p Problems) {
 	if v := field(route, "continue"); v != nil && v.Value == "true" {
 		p.add(v, "cannot have continue in root route")
 	}
-	l := locator{global: field(root, "global")}
+	l := locator{global: field(root, "global"), spent: new(int)}
 	p = append(p, l.try(root, mapping("route", l.route()))...)
 	if len(p) > 0 && l.global != nil { // that is the fault of global: go on without it
 		for i := range p {
@@ -57,7 +58,13 @@ func locate(root *yaml.Node) (p Problems) {
 }
 
 // locator makes small configurations that are right but for the part that is looked at.
-type locator struct{ global *yaml.Node }
+type locator struct {
+	global *yaml.Node
+	spent  *int // bytes that were decoded: who makes everything wrong is not told of everything
+}
+
+// maxLocating bounds them.
+const maxLocating = 24 << 20
 
 func (l locator) route() *yaml.Node { return mapping("receiver", scalar("r")) }
 
@@ -69,8 +76,12 @@ func (l locator) try(part, root *yaml.Node) Problems {
 	if l.global != nil {
 		root.Content = append(root.Content, scalar("global"), l.global)
 	}
-	// In the order of the lines, as emit wants it: what is ours has none.
-	_, err := config.Load(emit(sorted(root)))
+	if *l.spent > maxLocating {
+		return nil
+	}
+	text := emit(sorted(root)) // in the order of the lines, as emit wants it: what is ours has none
+	*l.spent += len(text)
+	_, err := config.Load(text)
 	if err == nil {
 		return nil
 	}
@@ -231,25 +242,19 @@ func mapping(of ...any) *yaml.Node {
 
 // sorted puts the keys of a mapping in the order in which their values stand in the file.
 func sorted(n *yaml.Node) *yaml.Node {
+	type pair struct {
+		key, value *yaml.Node
+		line       int
+	}
+	list := make([]pair, 0, len(n.Content)/2)
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		list = append(list, pair{n.Content[i], n.Content[i+1], lastLine(n.Content[i+1])})
+	}
+	slices.SortStableFunc(list, func(a, b pair) int { return cmp.Compare(a.line, b.line) })
 	out := *n
 	out.Content = nil
-	var rest []*yaml.Node
-	for i := 0; i+1 < len(n.Content); i += 2 {
-		if last := lastLine(n.Content[i+1]); last == 0 {
-			out.Content = append(out.Content, n.Content[i], n.Content[i+1])
-		} else {
-			rest = append(rest, n.Content[i], n.Content[i+1])
-		}
-	}
-	for len(rest) > 0 {
-		least := 0
-		for i := 2; i < len(rest); i += 2 {
-			if lastLine(rest[i+1]) < lastLine(rest[least+1]) {
-				least = i
-			}
-		}
-		out.Content = append(out.Content, rest[least], rest[least+1])
-		rest = append(rest[:least:least], rest[least+2:]...)
+	for _, p := range list {
+		out.Content = append(out.Content, p.key, p.value)
 	}
 	return &out
 }

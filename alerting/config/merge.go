@@ -1,9 +1,11 @@
 package config
 
 import (
+	"maps"
 	"net/url"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -37,7 +39,8 @@ func Merge(fresh, old Source, kinds []Kind) (Source, error) {
 	if err != nil {
 		return Source{}, Problems{{Line: asked[0].node.Line, Text: "<secret> stands for what is stored, and that cannot be read: write the value"}}
 	}
-	m := &merger{o: o, fresh: o.survey(document), old: o.survey(before)}
+	m := &merger{fresh: o.survey(document), old: o.survey(before), matched: map[string]map[int]int{}}
+	m.known = m.old.known()
 	edits := map[*yaml.Node]edit{}
 	var p Problems
 	for _, a := range asked {
@@ -46,7 +49,7 @@ func Merge(fresh, old Source, kinds []Kind) (Source, error) {
 			p.add(a.node, "%s: %s", a.path[len(a.path)-1], why)
 			continue
 		}
-		edits[a.node] = edit{a.node, quoted(value)}
+		edits[a.node] = edit{a.node, value, quoted(value)}
 	}
 	if err := p.err(); err != nil {
 		return Source{}, err
@@ -155,8 +158,9 @@ func host(address string) string {
 }
 
 type merger struct {
-	o          Options
 	fresh, old survey
+	matched    map[string]map[int]int // what unchanged gave, by receiver and list
+	known      map[string]bool        // hosts of the old configuration
 }
 
 // find is the stored secret for a place, or why there is none.
@@ -184,18 +188,13 @@ func (m *merger) find(a place) (value, why string) {
 
 // stranger is an address that gets the secret and was nowhere in the old configuration. "" where there is none.
 func (m *merger) stranger(of string) string {
-	known := map[string]bool{"": true, secretToken: true, host(secretToken): true}
-	for _, hosts := range m.old.hosts {
-		for _, h := range hosts {
-			known[h] = true
-		}
+	look := []string{of, ""} // what is global may be sent by each entry
+	if of == "" {
+		look = slices.Sorted(maps.Keys(m.fresh.hosts))
 	}
-	for at, hosts := range m.fresh.hosts {
-		if of != "" && at != of && at != "" {
-			continue // another's. What is global may be sent by each entry.
-		}
-		for _, h := range hosts {
-			if !known[h] {
+	for _, at := range look {
+		for _, h := range m.fresh.hosts[at] {
+			if !m.known[h] {
 				return h
 			}
 		}
@@ -203,25 +202,40 @@ func (m *merger) stranger(of string) string {
 	return ""
 }
 
+// known are the hosts that are called.
+func (s survey) known() map[string]bool {
+	out := map[string]bool{"": true, secretToken: true, host(secretToken): true}
+	for _, hosts := range s.hosts {
+		for _, h := range hosts {
+			out[h] = true
+		}
+	}
+	return out
+}
+
 // entry is the number of the old entry that the new one was.
 func (m *merger) entry(of, number string) (string, string) {
 	now, before := m.fresh.entries[of], m.old.entries[of]
-	i := slices.IndexFunc(now, func(e entry) bool { return e.number == number })
-	if i < 0 || len(before) == 0 {
+	i, err := strconv.Atoi(number)
+	if err != nil || i >= len(now) || len(before) == 0 {
 		return "", nothingStored
 	}
-	taken := unchanged(now, before)
+	taken, done := m.matched[of]
+	if !done {
+		taken = unchanged(now, before)
+		m.matched[of] = taken
+	}
 	if at, ok := taken[i]; ok {
 		return before[at].number, ""
 	}
+	used := map[int]bool{}
+	for _, j := range taken {
+		used[j] = true
+	}
 	var left []int
 	for j, e := range before {
-		free := true
-		for _, t := range taken {
-			free = free && t != j
-		}
 		// It must have what is asked for.
-		if free && !slices.ContainsFunc(now[i].secrets, func(s string) bool {
+		if !used[j] && !slices.ContainsFunc(now[i].secrets, func(s string) bool {
 			return m.fresh.secrets[of+"\x00"+number+"\x00"+s] == secretToken && !slices.Contains(e.secrets, s)
 		}) {
 			left = append(left, j)
@@ -255,8 +269,14 @@ func unchanged(now, before []entry) map[int]int {
 	for i := range min(len(now), len(before)) {
 		match(i, i)
 	}
-	for i := range now {
-		for j := range before {
+	places := map[string][]int{}
+	for j, e := range before {
+		if !used[j] {
+			places[e.redact] = append(places[e.redact], j)
+		}
+	}
+	for i, e := range now {
+		for _, j := range places[e.redact] {
 			match(i, j)
 		}
 	}

@@ -2,7 +2,6 @@ package config
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -77,21 +76,37 @@ func (p Problems) err() error {
 
 // without takes secrets out of the texts.
 func (p Problems) without(secrets []string) {
+	if len(p) == 0 {
+		return
+	}
+	hide := newHider(secrets)
 	for i := range p {
-		for _, s := range secrets {
-			for _, form := range []string{s, strings.Trim(strconv.Quote(s), `"`)} {
-				if len(form) > 3 {
-					p[i].Text = strings.ReplaceAll(p[i].Text, form, secretToken)
-				}
+		p[i].Text = hide.Replace(p[i].Text)
+	}
+}
+
+// newHider makes what puts <secret> in the place of each of the values, of each line of them, and of them as Go quotes them. Those of
+// three bytes or less could be anything.
+func newHider(secrets []string) *strings.Replacer {
+	var pairs []string
+	for _, s := range secrets {
+		forms := append([]string{s, strings.Trim(strconv.Quote(s), `"`)}, strings.Split(s, "\n")...)
+		for i, form := range forms {
+			if form = strings.TrimSpace(form); len(form) > 3 && (i < 2 || len(form) > 5) && form != secretToken {
+				pairs = append(pairs, form, secretToken)
 			}
 		}
 	}
+	return strings.NewReplacer(pairs...)
 }
 
 // plainError says an error of Alertmanager or of its YAML library without what only a programmer understands, and gives its lines.
 func plainError(err error) Problems {
 	var out Problems
 	for text := range strings.SplitSeq(err.Error(), "\n") {
+		if len(out) > 2*maxProblems {
+			break
+		}
 		text = strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(text), "yaml: "))
 		if text == "" || text == "unmarshal errors:" {
 			continue
@@ -104,7 +119,7 @@ func plainError(err error) Problems {
 		out = append(out, Problem{Line: line, Text: plainText(text)})
 	}
 	if len(out) == 0 {
-		out = Problems{{Text: errors.New("it cannot be read").Error()}}
+		out = Problems{{Text: "it cannot be read"}}
 	}
 	return out
 }

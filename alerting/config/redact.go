@@ -25,7 +25,7 @@ func Redact(s Source, kinds []Kind) (Source, error) {
 	edits := map[*yaml.Node]edit{}
 	for _, p := range o.secrets(document) {
 		if p.node.Value != secretToken {
-			edits[p.node] = edit{p.node, secretToken}
+			edits[p.node] = edit{p.node, secretToken, secretToken}
 		}
 	}
 	text, err := rewritten(s.YAML, document, edits, values)
@@ -43,20 +43,20 @@ func rewritten(text string, document *yaml.Node, edits map[*yaml.Node]edit, hidd
 		list = append(list, e)
 	}
 	out, err := splice(text, list)
-	out = hideInComments(out, hidden)
+	hide := newHider(hidden)
+	out = hideInComments(out, hide)
 	for n, e := range edits { // now the nodes say what is to be
-		var value yaml.Node
-		if yaml.Unmarshal([]byte(e.with), &value) != nil || len(value.Content) != 1 {
-			return "", errSpan
+		n.Value, n.Tag, n.Style = e.value, "!!str", 0
+		if e.value != e.with {
+			n.Style = yaml.DoubleQuotedStyle
 		}
-		n.Value, n.Tag, n.Style = value.Content[0].Value, "!!str", value.Content[0].Style
 	}
 	if err == nil {
-		if again, err := parse(out); err == nil && equal(document, again) && !hidesIn(again, hidden) {
+		if again, err := parse(out); err == nil && equal(document, again) && !hidesIn(again, hide) {
 			return out, nil
 		}
 	}
-	clean(document, hidden)
+	clean(document, hide)
 	var b bytes.Buffer
 	e := yaml.NewEncoder(&b)
 	e.SetIndent(2)
@@ -80,52 +80,34 @@ func equal(a, b *yaml.Node) bool {
 }
 
 // hideInComments replaces the values where a comment may be. A brace in a text can look like one: the caller compares what came out.
-func hideInComments(text string, hidden []string) string {
+func hideInComments(text string, hide *strings.Replacer) string {
 	lines := strings.SplitAfter(text, "\n")
 	for i, line := range lines {
-		from := 0
-		if !strings.HasPrefix(line, "#") {
-			if from = strings.IndexFunc(line, func(r rune) bool { return r == '#' }); from < 0 {
-				continue
-			}
+		if from := strings.IndexByte(line, '#'); from >= 0 {
+			lines[i] = line[:from] + hide.Replace(line[from:])
 		}
-		lines[i] = line[:from] + hide(line[from:], hidden)
 	}
 	return strings.Join(lines, "")
 }
 
-func hide(s string, hidden []string) string {
-	for _, h := range hidden {
-		if len(h) > 3 && h != secretToken {
-			s = strings.ReplaceAll(s, h, secretToken)
-		}
-		for line := range strings.SplitSeq(h, "\n") { // a comment has but one
-			if line = strings.TrimSpace(line); len(line) > 5 && line != h && line != secretToken {
-				s = strings.ReplaceAll(s, line, secretToken)
-			}
-		}
-	}
-	return s
-}
-
 // hidesIn reports whether a comment still tells one of the values.
-func hidesIn(n *yaml.Node, hidden []string) bool {
+func hidesIn(n *yaml.Node, hide *strings.Replacer) bool {
 	for _, c := range []string{n.HeadComment, n.LineComment, n.FootComment} {
-		if hide(c, hidden) != c {
+		if c != "" && hide.Replace(c) != c {
 			return true
 		}
 	}
 	for _, c := range n.Content {
-		if hidesIn(c, hidden) {
+		if hidesIn(c, hide) {
 			return true
 		}
 	}
 	return false
 }
 
-func clean(n *yaml.Node, hidden []string) {
-	n.HeadComment, n.LineComment, n.FootComment = hide(n.HeadComment, hidden), hide(n.LineComment, hidden), hide(n.FootComment, hidden)
+func clean(n *yaml.Node, hide *strings.Replacer) {
+	n.HeadComment, n.LineComment, n.FootComment = hide.Replace(n.HeadComment), hide.Replace(n.LineComment), hide.Replace(n.FootComment)
 	for _, c := range n.Content {
-		clean(c, hidden)
+		clean(c, hide)
 	}
 }

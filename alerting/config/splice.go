@@ -14,8 +14,9 @@ import (
 
 // edit replaces a scalar of a text.
 type edit struct {
-	node *yaml.Node
-	with string // as YAML has it, in one line
+	node  *yaml.Node
+	value string // what is to stand there
+	with  string // as YAML has it, in one line
 }
 
 var errSpan = errors.New("a value cannot be found in its text")
@@ -24,29 +25,23 @@ var errLabels = errors.New("labels are given as name=value")
 
 // splice replaces scalars in the text that they were read from; everything else stays as it is.
 func splice(text string, edits []edit) (string, error) {
-	lines := lineStarts(text)
-	type cut struct {
-		from, to int
-		with     string
-	}
-	cuts := make([]cut, 0, len(edits))
+	slices.SortFunc(edits, func(a, b edit) int {
+		return cmp.Or(cmp.Compare(a.node.Line, b.node.Line), cmp.Compare(a.node.Column, b.node.Column))
+	})
+	c := cursor{text: text, lines: lineStarts(text)}
+	var out strings.Builder
+	at := 0
 	for _, e := range edits {
-		from, to, err := span(text, lines, e.node)
+		from, to, err := c.span(e.node)
 		if err != nil {
 			return "", err
 		}
-		cuts = append(cuts, cut{from, to, e.with})
-	}
-	slices.SortFunc(cuts, func(a, b cut) int { return cmp.Compare(a.from, b.from) })
-	var out strings.Builder
-	at := 0
-	for _, c := range cuts {
-		if c.from < at {
+		if from < at {
 			return "", errSpan
 		}
-		out.WriteString(text[at:c.from])
-		out.WriteString(c.with)
-		at = c.to
+		out.WriteString(text[at:from])
+		out.WriteString(e.with)
+		at = to
 	}
 	out.WriteString(text[at:])
 	return out.String(), nil
@@ -67,18 +62,37 @@ func lineStarts(text string) []int {
 	return starts
 }
 
+// cursor finds nodes in a text, one behind the other: a text may be one long line.
+type cursor struct {
+	text         string
+	lines        []int
+	line, column int // where at is
+	at           int
+}
+
+// find is where a node begins.
+func (c *cursor) find(n *yaml.Node) (int, error) {
+	if n.Line < 1 || n.Line > len(c.lines) || n.Kind != yaml.ScalarNode {
+		return 0, errSpan
+	}
+	if n.Line != c.line || n.Column < c.column {
+		c.line, c.column, c.at = n.Line, 1, c.lines[n.Line-1]
+		if n.Line == 1 && strings.HasPrefix(c.text, "\uFEFF") {
+			c.at += len("\uFEFF")
+		}
+	}
+	for ; c.column < n.Column; c.column++ {
+		_, size := utf8.DecodeRuneInString(c.text[c.at:])
+		c.at += size
+	}
+	return c.at, nil
+}
+
 // span is where a scalar stands in the text, from its first byte to behind its last, without its anchor and tag.
-func span(text string, lines []int, n *yaml.Node) (from, to int, err error) {
-	if n.Line < 1 || n.Line > len(lines) || n.Kind != yaml.ScalarNode {
-		return 0, 0, errSpan
-	}
-	from = lines[n.Line-1]
-	if n.Line == 1 && strings.HasPrefix(text, "\uFEFF") {
-		from += len("\uFEFF")
-	}
-	for range n.Column - 1 {
-		_, size := utf8.DecodeRuneInString(text[from:])
-		from += size
+func (c *cursor) span(n *yaml.Node) (from, to int, err error) {
+	text := c.text
+	if from, err = c.find(n); err != nil {
+		return 0, 0, err
 	}
 	for from < len(text) && (text[from] == '&' || text[from] == '!') { // an anchor, a tag
 		for from < len(text) && !isBlank(text[from]) {

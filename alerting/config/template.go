@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	texttemplate "text/template"
 	"time"
 
@@ -33,7 +34,47 @@ const (
 	maxTime          = 10 * time.Second // of the wall clock: a bound for what nobody thought of
 )
 
-var errSlow = fmt.Errorf("it takes longer than %s", maxTime)
+// Bounds of all executions of one organisation's templates in a window: a message may have thousands of texts.
+const (
+	window       = 10 * time.Second
+	windowSteps  = 10 * maxSteps
+	windowOutput = 8 * maxOutput
+)
+
+var (
+	errSlow = fmt.Errorf("it takes longer than %s", maxTime)
+	errBusy = fmt.Errorf("all templates together have taken more than %d steps or given more than %d bytes within %s", windowSteps, windowOutput, window)
+)
+
+// meter counts what all executions have used. Safe for concurrent use.
+type meter struct {
+	now func() time.Time
+
+	mu            sync.Mutex
+	began         time.Time // of the window
+	steps, output int
+}
+
+// begin is guarded's.
+func (m *meter) begin() guarded.Check {
+	began := m.now()
+	return func(steps, output int) error {
+		now := m.now()
+		if now.Sub(began) > maxTime {
+			return errSlow
+		}
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if now.Sub(m.began) > window {
+			m.began, m.steps, m.output = now, 0, 0
+		}
+		m.steps, m.output = m.steps+steps, m.output+output
+		if m.steps > windowSteps || m.output > windowOutput {
+			return errBusy
+		}
+		return nil
+	}
+}
 
 // newGuard makes what rewrites templates. Its functions are Alertmanager's, bounded; those that cannot grow are left to it.
 func newGuard() *guarded.Guard {
@@ -79,15 +120,7 @@ func (c *Config) newTemplate(externalURL *url.URL, now func() time.Time) (*templ
 	if guard == nil { // it was not made by Load
 		guard = newGuard()
 	}
-	functions := guard.Functions(func() func() error {
-		began := now()
-		return func() error {
-			if now().Sub(began) > maxTime {
-				return errSlow
-			}
-			return nil
-		}
-	})
+	functions := guard.Functions((&meter{now: now}).begin)
 	t, err := template.FromGlobs(nil, func(tt *texttemplate.Template, ht *htmltemplate.Template) {
 		text, html = tt.Funcs(functions), ht.Funcs(htmltemplate.FuncMap(functions))
 	})

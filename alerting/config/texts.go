@@ -232,6 +232,10 @@ func (w textWalk) mapping(v reflect.Value, n *yaml.Node, line int, path string) 
 	if v.IsNil() {
 		return
 	}
+	nodes := map[string]*yaml.Node{}
+	if n != nil && n.Kind == yaml.MappingNode {
+		pairs(n, func(key, value *yaml.Node) { nodes[key.Value] = value })
+	}
 	fresh := reflect.MakeMapWithSize(v.Type(), v.Len())
 	for it := v.MapRange(); it.Next(); {
 		key, value := reflect.New(v.Type().Key()).Elem(), reflect.New(v.Type().Elem()).Elem()
@@ -239,7 +243,7 @@ func (w textWalk) mapping(v reflect.Value, n *yaml.Node, line int, path string) 
 		value.Set(it.Value())
 		name := fmt.Sprint(it.Key().Interface())
 		w.value(key, nil, line, path)
-		w.value(value, field(n, name), line, path+"."+name)
+		w.value(value, nodes[name], line, path+"."+name)
 		fresh.SetMapIndex(key, value)
 	}
 	v.Set(fresh)

@@ -70,9 +70,12 @@ func New(limits Limits, charged template.FuncMap) *Guard {
 	return g
 }
 
-// Functions are the functions that rewritten templates need, and bounded ones for html and urlquery. check is called now and then
-// while a template is executed, and ends it with its error; begin makes one for each execution.
-func (g *Guard) Functions(begin func() (check func() error)) template.FuncMap {
+// Check is told now and then what an execution has used since it was told last; its error ends the execution.
+type Check func(steps, output int) error
+
+// Functions are the functions that rewritten templates need, and bounded ones for html and urlquery. begin makes the Check of each
+// execution.
+func (g *Guard) Functions(begin func() Check) template.FuncMap {
 	out := template.FuncMap{
 		frameFunc: func(dot any) (*Frame, error) {
 			if p, ok := dot.(*passed); ok {
@@ -125,11 +128,28 @@ type Frame struct {
 // budget is what one execution has used. An execution is one goroutine's.
 type budget struct {
 	Limits
-	check    func() error
+	check    Check
 	steps    int
 	bytes    int
 	made     int
 	matching int
+
+	told struct{ steps, bytes int } // what check knows of
+}
+
+// How much may be used before check is told.
+const (
+	tellSteps  = 64
+	tellOutput = 4 << 10
+)
+
+func (b *budget) tell() error {
+	steps, bytes := b.steps-b.told.steps, b.bytes-b.told.bytes
+	if steps < tellSteps && bytes < tellOutput && b.told.steps > 0 {
+		return nil
+	}
+	b.told.steps, b.told.bytes = b.steps, b.bytes
+	return b.check(steps, bytes)
 }
 
 // step counts a step, and the bytes of text that come with it.
@@ -138,11 +158,6 @@ func (b *budget) step(text int) error {
 	if b.steps > b.Steps {
 		return fmt.Errorf("%w: more than %d", ErrSteps, b.Steps)
 	}
-	if b.steps%64 == 1 && b.check != nil {
-		if err := b.check(); err != nil {
-			return err
-		}
-	}
 	return b.write(text)
 }
 
@@ -150,16 +165,11 @@ func (b *budget) write(n int) error {
 	if b.bytes += n; b.bytes > b.Output {
 		return fmt.Errorf("%w: more than %d bytes", ErrLong, b.Output)
 	}
-	return nil
+	return b.tell()
 }
 
 // out counts what is given out.
 func (b *budget) out(v any) error {
-	if b.steps%64 == 1 && b.check != nil {
-		if err := b.check(); err != nil {
-			return err
-		}
-	}
 	if s, ok := v.(string); ok {
 		return b.write(len(s))
 	}

@@ -59,7 +59,7 @@ func guard() *guarded.Guard {
 }
 
 func functions() template.FuncMap {
-	out := guard().Functions(func() func() error { return func() error { return nil } })
+	out := guard().Functions(func() guarded.Check { return func(int, int) error { return nil } })
 	for name, f := range plainFunctions() {
 		out[name] = f
 	}
@@ -227,21 +227,24 @@ func TestNoActionHidesInText(t *testing.T) {
 func TestTheCheckEndsATemplate(t *testing.T) {
 	t.Parallel()
 	enough := errors.New("enough")
-	asked := 0
-	f := guard().Functions(func() func() error {
-		return func() error {
-			if asked++; asked > 3 {
-				return enough
+	for _, body := range []string{`{{ range 9999 }}{{ end }}`, `{{ range 20 }}{{ printf "%0999d" 1 }}{{ end }}`} {
+		steps, bytes := 0, 0
+		f := guard().Functions(func() guarded.Check {
+			return func(s, b int) error {
+				steps, bytes = steps+s, bytes+b
+				if steps > 1000 || bytes > 10_000 {
+					return enough
+				}
+				return nil
 			}
-			return nil
+		})
+		safe, err := guard().Rewrite("x", body)
+		if err != nil {
+			t.Fatal(err)
 		}
-	})
-	safe, err := guard().Rewrite("x", `{{ range 9999 }}{{ end }}`)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := text(safe, f); !errors.Is(err, enough) {
-		t.Error(err)
+		if _, err := text(safe, f); !errors.Is(err, enough) || steps > 1100 || bytes > 15_000 {
+			t.Errorf("%d steps, %d bytes, %v", steps, bytes, err)
+		}
 	}
 }
 
