@@ -409,7 +409,7 @@ func entryOf(t *testing.T, text string) config.Entry {
 	if err := yaml.Unmarshal([]byte(text), &n); err != nil {
 		t.Fatal(err)
 	}
-	return config.Entry{Kind: slack.KindName, Receiver: "ops", SendResolved: true, Node: n.Content[0]}
+	return config.Entry{Kind: slack.KindName, Receiver: "ops", SendResolved: !strings.Contains(text, "send_resolved: false"), Node: n.Content[0]}
 }
 
 // sign makes a request as Slack does.

@@ -57,6 +57,12 @@ func count(d *digest, views []view) tally {
 func (f *flush) tellDigest(ctx context.Context, views []view) error {
 	d := f.threads.Digest
 	t := count(d, views)
+	if !f.resolved { // what fires no more is gone without a word
+		t.members = map[[sumSize]byte]bool{}
+		for _, v := range t.firing[:min(len(t.firing), maxMembers)] {
+			t.members[sumOf(v)] = true
+		}
+	}
 	if d == nil {
 		return f.beginDigest(ctx, t, f.mention, 0, f.now, "")
 	}

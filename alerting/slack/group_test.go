@@ -28,12 +28,14 @@ func copyAll(w io.Writer, r io.Reader) (int64, error) { return io.Copy(w, r) }
 type group struct {
 	b      *bundle
 	org    tenant.OrgID
-	stage  notify.Stage
 	log    *nflog.Log
 	alerts map[string]alert.Routed // by name of the monitor
 	order  []string
 	limit  time.Duration // of a flush
 	repeat time.Duration
+
+	resolved bool // it is told what resolves
+	n        notify.Notifier
 }
 
 type sendResolved bool
@@ -50,15 +52,14 @@ func (b *bundle) group(org tenant.OrgID, entry string) *group {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	g := &group{b: b, org: org, log: log, alerts: map[string]alert.Routed{}, limit: 5 * time.Second, repeat: 4 * time.Hour}
-	g.pipeline(n)
+	g := &group{b: b, org: org, log: log, alerts: map[string]alert.Routed{}, limit: 5 * time.Second, repeat: 4 * time.Hour, resolved: true, n: n}
 	return g
 }
 
-func (g *group) pipeline(n notify.Notifier) {
-	integration := notify.NewIntegration(n, sendResolved(true), "slack_app", 0, "ops")
+func (g *group) stage() notify.Stage {
+	integration := notify.NewIntegration(g.n, sendResolved(g.resolved), "slack_app", 0, "ops")
 	recv := &nflogpb.Receiver{GroupName: "ops", Integration: "slack_app"}
-	g.stage = notify.MultiStage{
+	return notify.MultiStage{
 		notify.NewDedupStage(&integration, g.log, recv),
 		notify.NewRetryStage(integration, "ops", notify.NewMetrics(prometheus.NewRegistry(), featurecontrol.NoopFlags{}), eventrecorder.NopRecorder()),
 		notify.NewSetNotifiesStage(g.log, recv),
@@ -115,7 +116,7 @@ func (g *group) flushAt(now time.Time) error {
 		g.b.store.mu.Unlock()
 		list = append(list, amAlert(r))
 	}
-	_, _, err := g.stage.Exec(ctx, slog.New(slog.DiscardHandler), list...)
+	_, _, err := g.stage().Exec(ctx, slog.New(slog.DiscardHandler), list...)
 	if err == nil {
 		for name, r := range g.alerts {
 			if r.Resolved(now) {

@@ -18,7 +18,7 @@ const KindName = "slack_app"
 // entry is one entry of slack_app_configs.
 type entry struct {
 	Channel      string `yaml:"channel"`       // #name or id; "": the one chosen when the app was installed
-	SendResolved *bool  `yaml:"send_resolved"` // nil: true
+	SendResolved *bool  `yaml:"send_resolved"` // nil: true; config.Entry says it too
 	Mention      string `yaml:"mention"`       // who is called when something begins to fire
 }
 

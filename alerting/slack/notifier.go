@@ -23,6 +23,9 @@ import (
 // one message for the group.
 const maxHeads = 5
 
+// maxKept is how many threads of a group are remembered that are not in it now: they are silenced, perhaps.
+const maxKept = 100
+
 // Factory makes the notifiers of an organisation's slack_app_configs.
 func (a *App) Factory(org tenant.OrgID) func(e config.Entry, t *template.Template) (notify.Notifier, error) {
 	return func(e config.Entry, _ *template.Template) (notify.Notifier, error) {
@@ -34,17 +37,18 @@ func (a *App) Factory(org tenant.OrgID) func(e config.Entry, t *template.Templat
 		if err != nil {
 			return nil, err
 		}
-		return &notifier{app: a, org: org, channel: own.Channel, mention: mention, name: fmt.Sprintf("%s/%s/%d", e.Receiver, e.Kind, e.Index)}, nil
+		return &notifier{app: a, org: org, channel: own.Channel, mention: mention, resolved: e.SendResolved, name: fmt.Sprintf("%s/%s/%d", e.Receiver, e.Kind, e.Index)}, nil
 	}
 }
 
 // notifier tells one channel of an organisation. Safe for concurrent use.
 type notifier struct {
-	app     *App
-	org     tenant.OrgID
-	channel string // "": the one chosen when the app was installed
-	mention string // as Slack wants it
-	name    string // receiver, kind and index
+	app      *App
+	org      tenant.OrgID
+	channel  string // "": the one chosen when the app was installed
+	mention  string // as Slack wants it
+	resolved bool   // it is told what resolves
+	name     string // receiver, kind and index
 }
 
 // Notify tells a group of alerts. What was told already, by an attempt before that failed half-way too, is not told again.
@@ -129,6 +133,7 @@ func (f *flush) keep() {
 func (f *flush) tell(ctx context.Context) error {
 	defer f.keep()
 	var fresh, digested []view
+	running := 0 // threads of what fires
 	members := f.members()
 	for _, v := range f.views {
 		h, told := f.threads.Heads[v.fingerprint]
@@ -143,6 +148,9 @@ func (f *flush) tell(ctx context.Context) error {
 			if err := f.follow(ctx, v, h); err != nil {
 				return err
 			}
+			if !v.resolved() {
+				running++
+			}
 		case members[sumOf(v)]:
 			digested = append(digested, v)
 		case !v.resolved():
@@ -150,7 +158,7 @@ func (f *flush) tell(ctx context.Context) error {
 		}
 		// What was resolved and never told is of no interest.
 	}
-	if f.threads.Digest != nil || f.threads.firing()+len(fresh) > maxHeads {
+	if f.threads.Digest != nil || running+len(fresh) > maxHeads {
 		if err := f.tellDigest(ctx, append(digested, fresh...)); err != nil {
 			return err
 		}
@@ -239,14 +247,14 @@ func (f *flush) close(ctx context.Context, fingerprint string, h head) error {
 	return nil
 }
 
-// forget drops what was told to its end and is not in the group any more.
+// forget drops what is not in the group any more and was told to its end, or never will be.
 func (f *flush) forget() {
 	here := make(map[string]bool, len(f.views))
 	for _, v := range f.views {
 		here[v.fingerprint] = true
 	}
 	for fingerprint, h := range f.threads.Heads {
-		if h.Resolved && !here[fingerprint] {
+		if !here[fingerprint] && (h.Resolved || !f.resolved || len(f.threads.Heads) > len(here)+maxKept) {
 			delete(f.threads.Heads, fingerprint)
 		}
 	}

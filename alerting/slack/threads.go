@@ -55,17 +55,6 @@ func (t threads) clone() threads {
 	return c
 }
 
-// firing counts the heads of what fires, as far as it was told.
-func (t threads) firing() int {
-	n := 0
-	for _, h := range t.Heads {
-		if !h.Resolved {
-			n++
-		}
-	}
-	return n
-}
-
 // loadThreads reads what was stored. What cannot be read is as good as nothing: then messages are new.
 func loadThreads(s *nflog.Store) threads {
 	var t threads

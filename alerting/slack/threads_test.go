@@ -123,6 +123,27 @@ func TestManyAlertsAreOneMessage(t *testing.T) {
 	has(t, b.slack.heads()[1].shown(), "🔴 Missed: job-00")
 }
 
+// Who does not want to hear of resolutions gets threads for what begins, however long the group lasts.
+func TestWithoutResolvedNotices(t *testing.T) {
+	b := newBundle(t)
+	b.connect(b.a, "T0ACME")
+	g := b.group(b.a, "{channel: '#ops', send_resolved: false}")
+	g.resolved = false
+	g.fire(missed("always", time.Now().Add(-time.Hour)))
+	for i := range 10 {
+		r := g.fire(missed(fmt.Sprintf("job-%d", i), time.Now().Add(-time.Hour)))
+		g.mustFlush()
+		g.resolve(r, time.Minute)
+		g.mustFlush()
+	}
+	if n := len(b.slack.heads()); n != 11 {
+		t.Errorf("%d heads", n)
+	}
+	for _, h := range b.slack.heads() {
+		hasNot(t, h.shown(), "Resolved", "alerts are firing")
+	}
+}
+
 // A storm is told in a handful of calls, and what is kept of it stays small.
 func TestAStormIsCheap(t *testing.T) {
 	b := newBundle(t)
