@@ -163,7 +163,8 @@ func orEmpty[T any](list []T) []T {
 	return list
 }
 
-type maintenancePath struct {
+// MaintenancePath is the part of a path that names a maintenance window.
+type MaintenancePath struct {
 	ID uuid.UUID `path:"id" format:"uuid" doc:"The maintenance window's id."`
 }
 
@@ -188,7 +189,7 @@ func (a *API) listMaintenance(ctx context.Context, who tenant.Identity, _ *struc
 	return out, nil
 }
 
-func (a *API) getMaintenance(ctx context.Context, who tenant.Identity, in *maintenancePath) (*oneMaintenance, error) {
+func (a *API) getMaintenance(ctx context.Context, who tenant.Identity, in *MaintenancePath) (*oneMaintenance, error) {
 	w, err := a.store.MaintenanceWindow(ctx, who.Org, in.ID)
 	if err != nil {
 		return nil, err
@@ -214,7 +215,7 @@ func (a *API) createMaintenance(ctx context.Context, who tenant.Identity, in *cr
 }
 
 type replaceMaintenanceInput struct {
-	maintenancePath
+	MaintenancePath
 	Body maintenanceFields
 }
 
@@ -231,7 +232,7 @@ func (a *API) replaceMaintenance(ctx context.Context, who tenant.Identity, in *r
 	return &oneMaintenance{Body: viewMaintenance(w, now)}, nil
 }
 
-func (a *API) deleteMaintenance(ctx context.Context, who tenant.Identity, in *maintenancePath) (*noContent, error) {
+func (a *API) deleteMaintenance(ctx context.Context, who tenant.Identity, in *MaintenancePath) (*noContent, error) {
 	return nil, a.store.DeleteMaintenanceWindow(ctx, who.Org, in.ID, a.now())
 }
 

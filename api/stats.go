@@ -124,14 +124,14 @@ func (a *API) statsWindow(s Span) (history.Window, error) {
 	return w, nil
 }
 
-// statsInput is what is asked of figures.
-type statsInput struct {
+// StatsQuery is what is asked of figures.
+type StatsQuery struct {
 	Span
 	WithoutMaintenance bool `query:"without_maintenance" doc:"Leave out the times in which a monitor was in maintenance: neither up nor down, and no runs or failures in them count."`
 }
 
 // monitorFigures reads the figures of the monitors as they were asked for.
-func (a *API) monitorFigures(ctx context.Context, org tenant.OrgID, in statsInput, w history.Window, monitors ...uuid.UUID) (map[uuid.UUID]history.Stats, error) {
+func (a *API) monitorFigures(ctx context.Context, org tenant.OrgID, in StatsQuery, w history.Window, monitors ...uuid.UUID) (map[uuid.UUID]history.Stats, error) {
 	if !in.WithoutMaintenance {
 		return a.history.MonitorStats(ctx, org, w, monitors...)
 	}
@@ -144,7 +144,7 @@ func (a *API) monitorFigures(ctx context.Context, org tenant.OrgID, in statsInpu
 
 type monitorStatsInput struct {
 	MonitorPath
-	statsInput
+	StatsQuery
 }
 
 type statsOutput struct {
@@ -159,7 +159,7 @@ func (a *API) monitorStats(ctx context.Context, who tenant.Identity, in *monitor
 	if _, err := a.store.Monitor(ctx, who.Org, in.ID); err != nil {
 		return nil, err
 	}
-	all, err := a.monitorFigures(ctx, who.Org, in.statsInput, w, in.ID)
+	all, err := a.monitorFigures(ctx, who.Org, in.StatsQuery, w, in.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -175,7 +175,7 @@ type organisationStatsView struct {
 	Stats
 }
 
-func (a *API) organisationStats(ctx context.Context, who tenant.Identity, in *statsInput) (*organisationStatsOutput, error) {
+func (a *API) organisationStats(ctx context.Context, who tenant.Identity, in *StatsQuery) (*organisationStatsOutput, error) {
 	w, err := a.statsWindow(in.Span)
 	if err != nil {
 		return nil, err
@@ -200,7 +200,7 @@ func (a *API) organisationFigures(ctx context.Context, org tenant.OrgID, without
 
 type listStatsInput struct {
 	Paging
-	statsInput
+	StatsQuery
 }
 
 // monitorStatsView are a monitor's figures in a list.
@@ -229,7 +229,7 @@ func (a *API) listStats(ctx context.Context, who tenant.Identity, in *listStatsI
 	}
 	all := map[uuid.UUID]history.Stats{}
 	if len(ids) > 0 {
-		if all, err = a.monitorFigures(ctx, who.Org, in.statsInput, w, ids...); err != nil {
+		if all, err = a.monitorFigures(ctx, who.Org, in.StatsQuery, w, ids...); err != nil {
 			return nil, err
 		}
 	}
