@@ -125,12 +125,12 @@ func (n *net) want(monitor uuid.UUID, name string, by uuid.UUID) {
 
 const (
 	missed = "MonitorMissed"
-	late   = "MonitorLate"
+	isLate = "MonitorLate"
 )
 
 func TestADownParentMutesItsChildren(t *testing.T) {
 	n := newNet(t)
-	n.fire(n.host, late) // late is not down
+	n.fire(n.host, isLate) // late is not down
 	n.fire(n.job, missed)
 	n.want(n.job, missed, uuid.Nil)
 	n.resolve(n.job, missed)

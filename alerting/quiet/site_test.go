@@ -43,7 +43,30 @@ type site struct {
 
 	mu     sync.Mutex
 	alerts map[string]*amalert.Alert
+	muted  map[string]bool // monitors that are silenced
 }
+
+// Exec drops what is silenced.
+func (s *site) Exec(ctx context.Context, _ *slog.Logger, alerts ...*amalert.Alert) (context.Context, []*amalert.Alert, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var left []*amalert.Alert
+	for _, a := range alerts {
+		if !s.muted[string(a.Labels["monitor"])] {
+			left = append(left, a)
+		}
+	}
+	return ctx, left, nil
+}
+
+func (s *site) mute(name string, muted bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.muted[name] = muted
+}
+
+// late is a stage that is known only after others that need it.
+type late struct{ notify.Stage }
 
 // phone is the receiver: it remembers each message.
 type phone struct {
@@ -128,7 +151,7 @@ func newSite(t *testing.T, groupBy ...model.LabelName) *site {
 	}
 	wait, interval, repeat := model.Duration(time.Second), model.Duration(15*time.Second), model.Duration(4*time.Hour)
 	return &site{
-		t: t, log: log, phone: &phone{}, limit: rules.DefaultStormLimit, alerts: map[string]*amalert.Alert{},
+		t: t, log: log, phone: &phone{}, limit: rules.DefaultStormLimit, alerts: map[string]*amalert.Alert{}, muted: map[string]bool{},
 		route: &amconfig.Route{Receiver: "team", GroupBy: groupBy, GroupWait: &wait, GroupInterval: &interval, RepeatInterval: &repeat},
 	}
 }
@@ -166,10 +189,12 @@ func (s *site) start() *process {
 	if s.logs != nil {
 		logger = slog.New(slog.NewTextHandler(s.logs, nil))
 	}
+	whole := &late{}
 	p.storms = quiet.NewStorms(quiet.StormOptions{
 		Org: tenant.OrgID{UUID: uuid.New()}, Rules: rules.StormRules{Limit: s.limit}, Logger: logger,
-	}, quiet.Pipeline{Next: next, Log: s.log, Integrations: map[string][]notify.Integration{"team": {one}}})
-	p.dispatcher = dispatch.NewDispatcher(p.alerts, dispatch.NewRoute(s.route, nil), p.storms, marker.NewGroupMarker(),
+	}, quiet.Pipeline{Next: next, Whole: whole, Log: s.log, Integrations: map[string][]notify.Integration{"team": {one}}})
+	whole.Stage = notify.MultiStage{s, p.storms}
+	p.dispatcher = dispatch.NewDispatcher(p.alerts, dispatch.NewRoute(s.route, nil), whole, marker.NewGroupMarker(),
 		func(d time.Duration) time.Duration { return max(d, notify.MinTimeout) }, time.Minute, nil,
 		slog.New(slog.DiscardHandler), eventrecorder.NopRecorder(), nil, nil)
 	go p.dispatcher.Run(time.Now().Add(500 * time.Millisecond))

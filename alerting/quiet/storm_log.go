@@ -17,7 +17,7 @@ import (
 func (s *Storms) entries(receiver, group string) ([]*nflogpb.Entry, error) {
 	var out []*nflogpb.Entry
 	for _, i := range s.p.Integrations[receiver] {
-		r := &nflogpb.Receiver{GroupName: receiver, Integration: i.Name(), Idx: uint32(i.Index())} //nolint:gosec // an index in a list of a configuration
+		r := &nflogpb.Receiver{GroupName: receiver, Integration: i.Name(), Idx: uint32(i.Index())}
 		list, err := s.p.Log.Query(nflog.QGroupKey(group), nflog.QReceiver(r))
 		if err != nil && !errors.Is(err, nflog.ErrNotFound) {
 			return nil, fmt.Errorf("asking the notification log: %w", err)
@@ -35,7 +35,7 @@ func (s *Storms) toldAlone(f flush) (bool, error) {
 
 // look reports whether a storm's message told of one of the alerts as it is. The first time it also finds a storm that another process
 // had to leave. The lock is held.
-func (s *Storms) look(r *receiver, f flush) (bool, error) {
+func (s *Storms) look(ctx context.Context, r *receiver, f flush) (bool, error) {
 	entries, err := s.entries(f.receiver, f.key)
 	if err != nil || len(entries) == 0 {
 		return false, err
@@ -49,7 +49,7 @@ func (s *Storms) look(r *receiver, f flush) (bool, error) {
 		}
 		s.note(r)
 	}
-	hashes := hashesOf(f.alerts)
+	hashes := hashesOf(ctx, f.alerts)
 	for _, e := range entries {
 		at := e.Timestamp.AsTime()
 		for i, a := range f.alerts {
@@ -66,7 +66,7 @@ func (s *Storms) look(r *receiver, f flush) (bool, error) {
 }
 
 // hashesOf are what the log calls the alerts. Only Alertmanager's own stage can tell, and it tells those of alerts that fire.
-func hashesOf(alerts []*amalert.Alert) []uint64 {
+func hashesOf(ctx context.Context, alerts []*amalert.Alert) []uint64 {
 	firing := make([]*amalert.Alert, len(alerts))
 	for i, a := range alerts {
 		c := *a
@@ -74,7 +74,7 @@ func hashesOf(alerts []*amalert.Alert) []uint64 {
 		firing[i] = &c
 	}
 	stage := notify.NewDedupStage(sendsResolved{}, emptyLog{}, &nflogpb.Receiver{})
-	ctx := notify.WithRepeatInterval(notify.WithGroupKey(context.Background(), stormPrefix), time.Hour)
+	ctx = notify.WithRepeatInterval(notify.WithGroupKey(ctx, stormPrefix), time.Hour)
 	ctx, _, err := stage.Exec(ctx, nil, firing...)
 	hashes, ok := notify.FiringAlerts(ctx)
 	if err != nil || !ok || len(hashes) != len(alerts) {

@@ -57,7 +57,7 @@ type StormOptions struct {
 type Storms struct {
 	o    StormOptions
 	p    Pipeline
-	ctx  context.Context //nolint:containedctx // the life of the stage, which ends with Stop
+	ctx  context.Context // the life of the stage, which ends with Stop
 	stop context.CancelFunc
 	runs sync.WaitGroup
 
@@ -166,7 +166,7 @@ func (s *Storms) belongs(ctx context.Context, f flush) (bool, error) {
 		s.mu.Unlock()
 		return false, nil
 	}
-	known, err := s.look(r, f)
+	known, err := s.look(ctx, r, f)
 	if known || err != nil {
 		s.mu.Unlock()
 		return known, err

@@ -399,3 +399,51 @@ func TestTimeIntervalsPartStorms(t *testing.T) {
 		}
 	})
 }
+
+// What is silenced is left out of the storm's messages, and comes back with the end of the silence.
+func TestASilencedMember(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, "monitor")
+		p := s.start()
+		defer p.kill()
+		for i := range 100 {
+			p.fire(monitorName(i))
+		}
+		time.Sleep(time.Minute)
+		last := func() message {
+			got := s.phone.heard()
+			return got[len(got)-1]
+		}
+		if !contains(last().firing, monitorName(50)) {
+			t.Fatal("it was not told")
+		}
+		s.mute(monitorName(50), true)
+		for i := 10; i < 20; i++ {
+			p.resolve(monitorName(i))
+		}
+		time.Sleep(time.Minute)
+		if got := last(); len(got.resolved) == 0 || contains(got.firing, monitorName(50)) {
+			t.Errorf("%d resolved; it was told though it is silenced", len(got.resolved))
+		}
+		time.Sleep(10 * time.Minute) // by now its group was not heard of for long
+		s.mute(monitorName(50), false)
+		time.Sleep(time.Minute)
+		if got := last(); !contains(got.firing, monitorName(50)) {
+			t.Error("it was not told when the silence ended")
+		}
+		// One that recovers unheard is forgotten.
+		before := len(s.phone.heard())
+		s.mute(monitorName(51), true)
+		time.Sleep(time.Minute)
+		p.resolve(monitorName(51))
+		time.Sleep(10 * time.Minute)
+		s.mute(monitorName(51), false)
+		p.resolve(monitorName(52))
+		time.Sleep(time.Minute)
+		for _, m := range s.phone.heard()[before:] {
+			if contains(m.firing, monitorName(51)) || contains(m.resolved, monitorName(51)) {
+				t.Errorf("it was told: %d firing, %d resolved", len(m.firing), len(m.resolved))
+			}
+		}
+	})
+}
