@@ -66,7 +66,7 @@ func (f *flush) tellDigest(ctx context.Context, views []view) error {
 	if d == nil {
 		return f.beginDigest(ctx, t, f.mention, 0, f.now, "")
 	}
-	if len(t.begun) == 0 && len(t.ended) == 0 && (!f.repeat || len(t.firing) == 0) {
+	if len(t.begun) == 0 && len(t.ended) == 0 && (f.repeat == 0 || len(t.firing) == 0) {
 		return nil
 	}
 	recovered := d.Recovered + len(t.ended)
@@ -91,7 +91,7 @@ func (f *flush) tellDigest(ctx context.Context, views []view) error {
 	if _, err := f.postTo(ctx, d.Channel, reply(say), id, in); err != nil && verdictIn(err) != gone {
 		return err
 	}
-	f.threads.Digest = &digest{place: d.place, Starts: d.Starts, Members: packSums(t.members), Recovered: recovered}
+	f.threads.Digest = &digest{place: d.place, Starts: d.Starts, Members: packSums(t.members), Recovered: recovered, Count: d.Count + 1}
 	if over {
 		f.threads.Digest = nil
 	}

@@ -71,7 +71,7 @@ type flush struct {
 	c       *caller
 	channel string
 	key     string // of the group and the notifier
-	repeat  bool   // nothing changed, but it is time to say it again
+	repeat  int64  // nothing changed, but it is time to say it again: for when, as Unix nanoseconds. 0: it is not
 	now     time.Time
 	views   []view // of its alerts, the oldest first
 	store   *nflog.Store
@@ -89,8 +89,10 @@ func (n *notifier) newFlush(ctx context.Context, c *caller, channel string, aler
 	})
 	group, _ := notify.GroupKey(ctx)
 	f.key = n.org.String() + "/" + n.name + "/" + group
-	reason, _ := notify.NotificationReason(ctx)
-	f.repeat = reason == notify.ReasonRepeatIntervalElapsed
+	if reason, _ := notify.NotificationReason(ctx); reason == notify.ReasonRepeatIntervalElapsed {
+		due, _ := notify.Now(ctx)
+		f.repeat = due.UnixNano()
+	}
 	store, ok := notify.NflogStore(ctx)
 	if !ok || store == nil {
 		store = nflog.NewStore(nil)
@@ -111,11 +113,18 @@ func (f *flush) remember() {
 	for _, v := range f.views {
 		h, told := old.Heads[v.fingerprint]
 		same := h.Identity == v.identity
-		if _, known := f.threads.Heads[v.fingerprint]; told && !known && (!h.Resolved || same && v.resolved()) {
+		stored, known := f.threads.Heads[v.fingerprint]
+		switch {
+		case !told:
+		case !known && (!h.Resolved || same && v.resolved()), known && same && stored.TS == h.TS && h.Resolved && v.resolved():
 			f.threads.Heads[v.fingerprint] = h
 		}
 	}
-	if f.threads.Digest == nil && old.Digest != nil {
+	switch now := f.threads.Digest; {
+	case old.Digest == nil:
+	case now != nil && now.TS == old.Digest.TS && now.Count < old.Digest.Count:
+		f.threads.Digest = old.Digest
+	case now == nil:
 		members := unpackSums(old.Digest.Members)
 		if slices.ContainsFunc(f.views, func(v view) bool { return members[sumOf(v)] }) {
 			f.threads.Digest = old.Digest
@@ -196,7 +205,7 @@ func (f *flush) follow(ctx context.Context, v view, h head) error {
 		return nil
 	case v.resolved():
 		say = fmt.Sprintf("✅ Resolved after %s.", span(v.ends.Sub(v.starts)))
-	case f.repeat:
+	case f.repeat != 0 && f.repeat != h.Repeated:
 		say, in.broadcast = fmt.Sprintf("%s Still %s, for %s.", icon(v), strings.ToLower(mrkdwn(v.wrong(), maxHeader)), span(f.now.Sub(v.starts))), true
 	case v.ackBy != h.AckBy && v.ackBy != "":
 		if !strings.HasPrefix(v.ackBy, bySlack) { // who pressed the button was answered there
@@ -218,7 +227,7 @@ func (f *flush) follow(ctx context.Context, v view, h head) error {
 			return err
 		}
 	}
-	h.AckBy, h.Resolved = v.ackBy, v.resolved()
+	h.AckBy, h.Resolved, h.Repeated = v.ackBy, v.resolved(), f.repeat
 	f.threads.Heads[v.fingerprint] = h
 	f.keep()
 	return nil

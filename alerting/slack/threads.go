@@ -30,6 +30,7 @@ type head struct {
 	Starts   int64  `json:"s"`           // Unix seconds
 	AckBy    string `json:"a,omitempty"` // as the message says
 	Resolved bool   `json:"r,omitempty"` // it was told so
+	Repeated int64  `json:"w,omitempty"` // the flush that it was last repeated for, as Unix nanoseconds
 	Title    string `json:"n,omitempty"` // to close it when its alert is gone
 }
 
@@ -39,6 +40,7 @@ type digest struct {
 	Starts    int64  `json:"s"` // Unix seconds
 	Members   string `json:"m"` // sums of the alerts that it said fire, packed
 	Recovered int    `json:"r"` // how many were members and are not any more
+	Count     int    `json:"n"` // how often it was told, to know the later of two
 }
 
 func (t threads) empty() bool { return len(t.Heads) == 0 && t.Digest == nil }

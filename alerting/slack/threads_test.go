@@ -120,6 +120,64 @@ func TestAFlushGoesOnWhereItStopped(t *testing.T) {
 	}
 }
 
+// What was told before a flush failed is not told again by the next, be it a recovery or a change of the digest.
+func TestAFailedFlushDoesNotRepeatItself(t *testing.T) {
+	b := newBundle(t)
+	b.connect(b.a, "T0ACME")
+	fail := func(g *group, text string) {
+		t.Helper()
+		b.slack.failing(func(method string, form url.Values) *failure {
+			if method == "chat.postMessage" && strings.Contains(form.Get("text"), text) {
+				return &failure{status: 500}
+			}
+			return nil
+		})
+		g.limit = 300 * time.Millisecond
+		if err := g.flush(); err == nil {
+			t.Fatal("a flush that fails went well")
+		}
+		b.slack.failing(nil)
+		g.limit = 5 * time.Second
+		g.mustFlush()
+	}
+	g := b.group(b.a, "{channel: '#ops'}")
+	old := g.fire(missed("old", time.Now().Add(-time.Hour)))
+	g.mustFlush()
+	g.resolve(old, time.Minute)
+	g.fire(missed("new", time.Now().Add(-time.Minute)))
+	fail(g, "Missed: new")
+	if n := len(b.slack.replies(b.slack.heads()[0])); n != 1 {
+		t.Errorf("%d replies about one recovery", n)
+	}
+	if n := len(b.slack.heads()); n != 2 {
+		t.Errorf("%d heads", n)
+	}
+
+	// One thread cannot be followed to its repetition: the other is repeated once.
+	h := b.group(b.a, "{channel: '#other'}")
+	h.fire(missed("a", time.Now().Add(-2*time.Hour)))
+	h.fire(missed("b", time.Now().Add(-time.Hour)))
+	h.mustFlush()
+	h.repeat = 0
+	tries := 0
+	b.slack.failing(func(method string, form url.Values) *failure {
+		if strings.Contains(form.Get("text"), "Missed: b") {
+			if tries++; tries == 1 {
+				return &failure{status: 500}
+			}
+		}
+		return nil
+	})
+	if err := h.flushAt(time.Now().Add(time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	for _, head := range b.slack.heads()[2:] {
+		if n := len(b.slack.replies(head)); n != 1 {
+			t.Errorf("%d repetitions of %s", n, head.text)
+		}
+	}
+}
+
 // The process dies between the post and the notification log: the message is posted again, at least once is what there is, unless
 // Slack knows it by its id.
 func TestACrashBetweenPostAndLog(t *testing.T) {
