@@ -2,6 +2,7 @@ package quiet
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -123,6 +124,7 @@ func (w *Windows) Once(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		var failed []error
 		all := len(untold) < untoldBatch
 		for len(untold) > 0 {
 			n := 1
@@ -130,12 +132,12 @@ func (w *Windows) Once(ctx context.Context) error {
 				n++
 			}
 			if err := w.silence(ctx, untold[0].Org, untold[:n]); err != nil {
-				return err
+				failed = append(failed, err) // one organisation's trouble is not another's
 			}
 			untold = untold[n:]
 		}
-		if all {
-			return nil
+		if all || len(failed) > 0 {
+			return errors.Join(failed...)
 		}
 	}
 }
