@@ -37,7 +37,7 @@ func load(s Source, o Options, t trust) (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := append(bounds(root), patterns(root)...)
+	p := slices.Concat(bounds(root), patterns(root), empties(root))
 	if len(p) > 0 {
 		return nil, p.err()
 	}

@@ -12,7 +12,7 @@ import (
 
 // decode gives the tree to Alertmanager. The error is Problems, with the lines of the file.
 func decode(root *yaml.Node) (*config.Config, error) {
-	c, err := config.Load(emit(root))
+	c, err := loadTheirs(emit(root))
 	if err == nil {
 		return c, nil
 	}
@@ -26,6 +26,16 @@ func decode(root *yaml.Node) (*config.Config, error) {
 		}
 	}
 	return nil, found
+}
+
+// loadTheirs is Alertmanager's Load, which panics at some of what it should refuse.
+func loadTheirs(text string) (c *config.Config, err error) {
+	defer func() {
+		if recover() != nil {
+			c, err = nil, errTheirs
+		}
+	}()
+	return config.Load(text)
 }
 
 // locate finds what Alertmanager does not like, by giving it one part after the other: it says one thing at a time, and mostly not where.
@@ -81,7 +91,7 @@ func (l locator) try(part, root *yaml.Node) Problems {
 	}
 	text := emit(sorted(root)) // in the order of the lines, as emit wants it: what is ours has none
 	*l.spent += len(text)
-	_, err := config.Load(text)
+	_, err := loadTheirs(text)
 	if err == nil {
 		return nil
 	}

@@ -2,6 +2,7 @@ package config
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -9,6 +10,11 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+)
+
+var (
+	errLabels = errors.New("labels are given as name=value")
+	errTheirs = errors.New("Alertmanager cannot take it: is something empty that should not be?")
 )
 
 // Problem is one thing that is wrong with a configuration. It holds no secret.

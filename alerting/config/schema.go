@@ -17,6 +17,8 @@ type schema struct {
 	// value is called for each scalar, and for what stands where a scalar should, with the type it is decoded into and the place: the
 	// receiver's name, keys and numbers of elements.
 	value func(n *yaml.Node, t reflect.Type, place []string)
+	// empty is called for each element of a list that is nothing and should be something.
+	empty func(n *yaml.Node, place []string)
 }
 
 func (s schema) document(root *yaml.Node) { s.walk(root, reflect.TypeFor[config.Config](), nil) }
@@ -37,6 +39,10 @@ func (s schema) walk(n *yaml.Node, t reflect.Type, place []string) {
 		pairs(n, func(key, value *yaml.Node) { s.walk(value, t.Elem(), below(place, key.Value)) })
 	case n.Kind == yaml.SequenceNode && (t.Kind() == reflect.Slice || t.Kind() == reflect.Array):
 		for i, c := range n.Content {
+			if of := t.Elem().Kind(); s.empty != nil && isNull(resolved(c)) && (of == reflect.Pointer || of == reflect.Struct) {
+				s.empty(c, place)
+				continue
+			}
 			at := fmt.Sprint(i)
 			if t.Elem() == reflect.TypeFor[config.Receiver]() {
 				at = text(resolved(c), "name") // a receiver is told by its name, wherever it stands

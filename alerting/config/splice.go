@@ -21,8 +21,6 @@ type edit struct {
 
 var errSpan = errors.New("a value cannot be found in its text")
 
-var errLabels = errors.New("labels are given as name=value")
-
 // splice replaces scalars in the text that they were read from; everything else stays as it is.
 func splice(text string, edits []edit) (string, error) {
 	slices.SortFunc(edits, func(a, b edit) int {

@@ -108,6 +108,14 @@ func lineOf(entry *yaml.Node, text string) int {
 	return entry.Line
 }
 
+// empties names the elements of lists that are nothing: Alertmanager lets some of them pass, and fails when it uses them.
+func empties(root *yaml.Node) (p Problems) {
+	schema{empty: func(n *yaml.Node, place []string) {
+		p.add(n, "there is an empty entry in %s: write something, or remove it", place[len(place)-1])
+	}}.document(root)
+	return p
+}
+
 // bounds counts what there is.
 func bounds(root *yaml.Node) (p Problems) {
 	few := func(list []*yaml.Node, most int, what string) {
