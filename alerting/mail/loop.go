@@ -55,6 +55,20 @@ func (m *Mailer) Run(ctx context.Context) error {
 	}
 }
 
+// Serve does once what Run does again and again: all that is due now.
+func (m *Mailer) Serve(ctx context.Context) error {
+	for {
+		n, err := m.pass(ctx)
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			m.expire(ctx)
+			return nil
+		}
+	}
+}
+
 // pass works on what is due, and returns on how many recipients.
 func (m *Mailer) pass(ctx context.Context) (int, error) {
 	list, err := m.o.Store.ClaimRecipients(ctx, claims, m.now(), lease)
