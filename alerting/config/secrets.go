@@ -30,7 +30,7 @@ func (o Options) secrets(document *yaml.Node) (out []place) {
 	}}.document(root)
 	o.entriesOfOurs(root, func(kind Kind, entry *yaml.Node, path []string) {
 		leaves(entry, path, func(n *yaml.Node, at []string) {
-			if n.Value != "" && kind.secret(strings.Join(at[len(path):], ".")) {
+			if n.Value != "" && (kind.secret(strings.Join(at[len(path):], ".")) || strings.Contains(n.Value, "://") && hasPassword(n.Value)) {
 				out = append(out, place{n, at})
 			}
 		})

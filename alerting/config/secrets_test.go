@@ -96,7 +96,7 @@ func TestSecretsOfEveryKind(t *testing.T) {
 		"discord_configs: [{webhook_url: S}]", "email_configs: [{auth_password: S, auth_secret: S, tls_config: {key: S}}]", "pagerduty_configs: [{routing_key: S, service_key: S, url: 'https://u:S@p.example'}]",
 		"slack_configs: [{api_url: S, app_token: S}]", "opsgenie_configs: [{api_key: S}]", "wechat_configs: [{api_secret: S}]", "pushover_configs: [{user_key: S, token: S}]", "victorops_configs: [{api_key: S}]",
 		"sns_configs: [{api_url: 'https://u:S@x.example', sigv4: {secret_key: S}}]", "telegram_configs: [{bot_token: S}]", "msteams_configs: [{webhook_url: S}]", "msteamsv2_configs: [{webhook_url: S}]",
-		"rocketchat_configs: [{token: S, token_id: S}]", "mattermost_configs: [{webhook_url: S}]", "incidentio_configs: [{alert_source_token: S}]", "chat_configs: [{token: S, auth: {password: S}}, {token: [S, {a: S}]}]",
+		"rocketchat_configs: [{token: S, token_id: S}]", "mattermost_configs: [{webhook_url: S}]", "incidentio_configs: [{alert_source_token: S}]", "chat_configs: [{token: S, auth: {password: S}}, {token: [S, {a: S}]}, {server: 'https://u:S@x.example'}]",
 	} {
 		got := redacted(t, minimal("  "+strings.ReplaceAll(entry, "S", "s3cr3ts3cr3t")))
 		if strings.Contains(got, "s3cr3t") || !strings.Contains(got, "<secret>") {
