@@ -187,3 +187,5 @@ func (m *Mailer) verifyURL(org tenant.OrgID, id uuid.UUID) (link string, hash []
 	sum := sha256.Sum256(secret)
 	return m.base.JoinPath(verifyPath).String() + "?t=" + encode(append(bytesOf(org, id), secret...)), sum[:], nil
 }
+
+func encode(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }
