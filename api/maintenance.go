@@ -61,69 +61,69 @@ func (a *API) maintenanceOperations(h huma.API) {
 
 // maintenanceFields is what a person says of a window.
 type maintenanceFields struct {
-	Name      string          `json:"name" minLength:"1" maxLength:"200"`
-	Comment   string          `json:"comment,omitempty" maxLength:"2000"`
-	Scope     scopeFields     `json:"scope"`
-	StartsAt  *time.Time      `json:"starts_at,omitempty" doc:"Of a window that comes once; it may be past, for the figures."`
-	EndsAt    *time.Time      `json:"ends_at,omitempty" doc:"Of a window that comes once: at most 366 days later."`
-	Recurring *recurringField `json:"recurring,omitempty" doc:"Of a window that comes again and again."`
+	Name      string                      `json:"name" minLength:"1" maxLength:"200"`
+	Comment   string                      `json:"comment,omitempty" maxLength:"2000"`
+	Scope     maintenanceScopeFields      `json:"scope"`
+	StartsAt  *time.Time                  `json:"starts_at,omitempty" doc:"Of a window that comes once; it may be past, for the figures."`
+	EndsAt    *time.Time                  `json:"ends_at,omitempty" doc:"Of a window that comes once: at most 366 days later."`
+	Recurring *maintenanceRecurringFields `json:"recurring,omitempty" doc:"Of a window that comes again and again."`
 }
 
-type scopeFields struct {
+type maintenanceScopeFields struct {
 	All      bool        `json:"all,omitempty" doc:"Every alert of the organisation, those of rules and of others too."`
 	Monitors []uuid.UUID `json:"monitors,omitempty" maxItems:"1000" doc:"Their ids."`
 	Tags     []string    `json:"tags,omitempty" maxItems:"1000" doc:"Monitors that have one of these."`
 	Projects []uuid.UUID `json:"projects,omitempty" maxItems:"1000" doc:"Their ids."`
 }
 
-type recurringField struct {
-	Cron     string       `json:"cron,omitempty" maxLength:"1000" doc:"When it begins; or give weekly." example:"0 3 1 * *"`
-	Weekly   *weeklyField `json:"weekly,omitempty" doc:"When it begins; or give cron."`
-	Timezone string       `json:"timezone,omitempty" maxLength:"100" doc:"IANA time zone; UTC where it is left out." example:"Europe/Berlin"`
-	Duration duration     `json:"duration" doc:"How long it lasts: 1m to 7d of time that passes, also where the clock changes meanwhile."`
+type maintenanceRecurringFields struct {
+	Cron     string                   `json:"cron,omitempty" maxLength:"1000" doc:"When it begins; or give weekly." example:"0 3 1 * *"`
+	Weekly   *maintenanceWeeklyFields `json:"weekly,omitempty" doc:"When it begins; or give cron."`
+	Timezone string                   `json:"timezone,omitempty" maxLength:"100" doc:"IANA time zone; UTC where it is left out." example:"Europe/Berlin"`
+	Duration duration                 `json:"duration" doc:"How long it lasts: 1m to 7d of time that passes, also where the clock changes meanwhile."`
 }
 
-type weeklyField struct {
+type maintenanceWeeklyFields struct {
 	Days []string `json:"days" enum:"mon,tue,wed,thu,fri,sat,sun" minItems:"1" maxItems:"7"`
 	At   string   `json:"at" pattern:"^([01][0-9]|2[0-3]):[0-5][0-9]$" patternDescription:"a time as 22:30" example:"22:30"`
 }
 
 // maintenanceView is a window in an answer.
 type maintenanceView struct {
-	ID        uuid.UUID        `json:"id" format:"uuid"`
-	Name      string           `json:"name"`
-	Comment   string           `json:"comment"`
-	Scope     scopeView        `json:"scope"`
-	StartsAt  *time.Time       `json:"starts_at" doc:"null: it comes again and again."`
-	EndsAt    *time.Time       `json:"ends_at"`
-	Recurring *recurringView   `json:"recurring" doc:"null: it comes once."`
-	Active    bool             `json:"active" doc:"It is on."`
-	Next      []occurrenceView `json:"next" nullable:"false" doc:"The one that is on, if one is, and those to come: five at most."`
-	CreatedBy *uuid.UUID       `json:"created_by" format:"uuid" nullable:"true" doc:"The id of the API key."`
-	CreatedAt time.Time        `json:"created_at"`
-	UpdatedAt time.Time        `json:"updated_at"`
+	ID        uuid.UUID                   `json:"id" format:"uuid"`
+	Name      string                      `json:"name"`
+	Comment   string                      `json:"comment"`
+	Scope     maintenanceScopeView        `json:"scope"`
+	StartsAt  *time.Time                  `json:"starts_at" doc:"null: it comes again and again."`
+	EndsAt    *time.Time                  `json:"ends_at"`
+	Recurring *maintenanceRecurringView   `json:"recurring" doc:"null: it comes once."`
+	Active    bool                        `json:"active" doc:"It is on."`
+	Next      []maintenanceOccurrenceView `json:"next" nullable:"false" doc:"The one that is on, if one is, and those to come: five at most."`
+	CreatedBy *uuid.UUID                  `json:"created_by" format:"uuid" nullable:"true" doc:"The id of the API key."`
+	CreatedAt time.Time                   `json:"created_at"`
+	UpdatedAt time.Time                   `json:"updated_at"`
 }
 
-type scopeView struct {
+type maintenanceScopeView struct {
 	All      bool        `json:"all"`
 	Monitors []uuid.UUID `json:"monitors" nullable:"false"`
 	Tags     []string    `json:"tags" nullable:"false"`
 	Projects []uuid.UUID `json:"projects" nullable:"false"`
 }
 
-type recurringView struct {
-	Cron     string      `json:"cron" doc:"Empty: weekly says when."`
-	Weekly   *weeklyView `json:"weekly"`
-	Timezone string      `json:"timezone"`
-	Duration string      `json:"duration"`
+type maintenanceRecurringView struct {
+	Cron     string                 `json:"cron" doc:"Empty: weekly says when."`
+	Weekly   *maintenanceWeeklyView `json:"weekly"`
+	Timezone string                 `json:"timezone"`
+	Duration string                 `json:"duration"`
 }
 
-type weeklyView struct {
+type maintenanceWeeklyView struct {
 	Days []string `json:"days" nullable:"false"`
 	At   string   `json:"at"`
 }
 
-type occurrenceView struct {
+type maintenanceOccurrenceView struct {
 	StartsAt time.Time `json:"starts_at"`
 	EndsAt   time.Time `json:"ends_at"`
 }
@@ -132,8 +132,8 @@ const maintenanceShown = 5 // occurrences
 
 func viewMaintenance(w quiet.Window, now time.Time) maintenanceView {
 	v := maintenanceView{
-		ID: w.ID, Name: w.Name, Comment: w.Comment, CreatedAt: w.CreatedAt, UpdatedAt: w.UpdatedAt, Next: []occurrenceView{},
-		Scope: scopeView{All: w.Scope.All, Monitors: orEmpty(w.Scope.Monitors), Tags: orEmpty(w.Scope.Tags), Projects: orEmpty(w.Scope.Projects)},
+		ID: w.ID, Name: w.Name, Comment: w.Comment, CreatedAt: w.CreatedAt, UpdatedAt: w.UpdatedAt, Next: []maintenanceOccurrenceView{},
+		Scope: maintenanceScopeView{All: w.Scope.All, Monitors: orEmpty(w.Scope.Monitors), Tags: orEmpty(w.Scope.Tags), Projects: orEmpty(w.Scope.Projects)},
 	}
 	if w.CreatedBy != uuid.Nil {
 		v.CreatedBy = &w.CreatedBy
@@ -141,16 +141,16 @@ func viewMaintenance(w quiet.Window, now time.Time) maintenanceView {
 	if t := w.Time; t.Once() {
 		v.StartsAt, v.EndsAt = orNull(t.StartsAt.UTC()), orNull(t.EndsAt.UTC())
 	} else {
-		v.Recurring = &recurringView{Cron: t.Cron, Timezone: t.Timezone, Duration: model.Duration(t.Duration).String()}
+		v.Recurring = &maintenanceRecurringView{Cron: t.Cron, Timezone: t.Timezone, Duration: model.Duration(t.Duration).String()}
 		if t.Timezone == "" {
 			v.Recurring.Timezone = "UTC"
 		}
 		if t.Weekly != nil {
-			v.Recurring.Weekly = &weeklyView{Days: orEmpty(t.Weekly.Days), At: t.Weekly.At}
+			v.Recurring.Weekly = &maintenanceWeeklyView{Days: orEmpty(t.Weekly.Days), At: t.Weekly.At}
 		}
 	}
 	for _, o := range w.Occurrences(now, now.AddDate(100, 0, 0), maintenanceShown) {
-		v.Next = append(v.Next, occurrenceView(o))
+		v.Next = append(v.Next, maintenanceOccurrenceView(o))
 		v.Active = v.Active || !o.StartsAt.After(now)
 	}
 	return v

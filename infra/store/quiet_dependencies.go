@@ -52,9 +52,12 @@ func (s *Store) MonitorDependencies(ctx context.Context, org tenant.OrgID, monit
 }
 
 // PutMonitorDependencies makes a monitor depend on those and no others, and raises the organisation's alerting version. A parent that is not
-// the organisation's is a *quiet.FieldError; a cycle is a fault of code invalid that names it.
+// the organisation's, or one too many, is a *quiet.FieldError; a cycle is a fault of code invalid that names it.
 func (s *Store) PutMonitorDependencies(ctx context.Context, org tenant.OrgID, monitor uuid.UUID, parents []uuid.UUID) error {
 	parents = slices.Clone(parents)
+	if len(parents) > quiet.MostParents {
+		return &quiet.FieldError{Field: "depends_on", Reason: fmt.Sprintf("names %d monitors; allowed: %d", len(parents), quiet.MostParents)}
+	}
 	return s.inTx(ctx, "put dependencies", func(q *db.Queries) error {
 		if err := q.LockDependencies(ctx, org.String()); err != nil {
 			return err

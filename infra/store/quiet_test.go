@@ -283,6 +283,9 @@ func TestDependencies(t *testing.T) {
 	if err := put(c, theirs); !errors.As(err, &bad) || bad.Field != "depends_on[0]" {
 		t.Errorf("another organisation's: %v", err)
 	}
+	if err := put(c, make([]uuid.UUID, 51)...); !errors.As(err, &bad) || bad.Field != "depends_on" {
+		t.Errorf("51 parents: %v", err)
+	}
 	if err := put(theirs, a); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("of another organisation's: %v", err)
 	}
