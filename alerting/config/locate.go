@@ -74,7 +74,7 @@ type locator struct {
 }
 
 // maxLocating bounds them.
-const maxLocating = 24 << 20
+const maxLocating = 8 << 20
 
 func (l locator) route() *yaml.Node { return mapping("receiver", scalar("r")) }
 

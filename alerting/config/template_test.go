@@ -293,30 +293,3 @@ func TestLoadFile(t *testing.T) {
 		t.Error(err)
 	}
 }
-
-// TestTheTextsOfAMessageHaveABoundTogether: each of thousands may be as long as one may be.
-func TestTheTextsOfAMessageHaveABoundTogether(t *testing.T) {
-	t.Parallel()
-	s := withTitle("{{ if gt (len .Alerts) 5 }}{{ range 1000 }}" + strings.Repeat("x", 10_000) + "{{ end }}{{ end }}")
-	c, tmpl := loaded(t, s)
-	title, data := c.Alertmanager.Receivers[0].DiscordConfigs[0].Title, group(tmpl, 6)
-	total := 0
-	for i := range 100 {
-		out, err := tmpl.ExecuteTextString(title, data)
-		total += len(out)
-		if err != nil {
-			if !strings.Contains(err.Error(), "all templates together") || i < 5 {
-				t.Error(err)
-			}
-			break
-		}
-	}
-	if total > 200<<20 {
-		t.Errorf("%d bytes", total)
-	}
-	// Another organisation is not held up.
-	_, other := loaded(t, s)
-	if _, err := other.ExecuteTextString(title, data); err != nil {
-		t.Error(err)
-	}
-}
