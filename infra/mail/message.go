@@ -1,6 +1,7 @@
 package mail
 
 import (
+	"mime"
 	netmail "net/mail"
 	"net/textproto"
 	"slices"
@@ -145,7 +146,7 @@ func (c checked) build() *gomail.Msg {
 	m := gomail.NewMsg(gomail.WithNoDefaultUserAgent())
 	m.FromMailAddress(c.from)
 	m.ToMailAddress(c.to)
-	m.Subject(c.Subject)
+	m.Subject(encoded(c.Subject))
 	if !c.Date.IsZero() {
 		m.SetDateWithValue(c.Date)
 	}
@@ -172,4 +173,21 @@ func (c checked) build() *gomail.Msg {
 		m.AddAlternativeString(gomail.TypeTextHTML, c.HTML)
 	}
 	return m
+}
+
+// encoded writes what is not ASCII as encoded words (RFC 2047), and leaves the rest to be read as it is: a long line of it would
+// be broken right after the header's name. Space between two encoded words does not count, so neighbours are encoded as one.
+func encoded(s string) string {
+	plain := func(word string) bool { return mime.QEncoding.Encode("utf-8", word) == word }
+	words := strings.Split(s, " ")
+	var out []string
+	for len(words) > 0 {
+		n := 1
+		for !plain(words[0]) && n < len(words) && !plain(words[n]) {
+			n++
+		}
+		out = append(out, mime.QEncoding.Encode("utf-8", strings.Join(words[:n], " ")))
+		words = words[n:]
+	}
+	return strings.Join(out, " ")
 }

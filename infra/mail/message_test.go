@@ -79,7 +79,7 @@ func sent(t *testing.T, m core.Message) mailtest.Taken {
 
 func TestAMessageReadsBackAsItWas(t *testing.T) {
 	m := note()
-	m.Subject = "[missed] Sicherung über Nacht — since 02:05 UTC · " + strings.Repeat("längere Überschrift ", 10)
+	m.Subject = "[missed] Sicherung über Nacht — since 02:05 UTC · " + strings.Repeat("längere Überschrift ", 10) + "."
 	m.From.Name, m.To.Name = "Tokiflow <alerts>, Inc.", "Bereitschaft Süd"
 	m.Text = "Grüße\n.\n..\nFrom here\n" + strings.Repeat("long ", 300) + "\n\ttab = equals\r\n"
 	m.HTML = "<p>Grüße\n.\n</p>" + strings.Repeat("x", 2000)
@@ -111,6 +111,22 @@ func TestAMessageReadsBackAsItWas(t *testing.T) {
 	for line := range strings.SplitSeq(got.Data, "\r\n") {
 		if len(line) > 998 || strings.ContainsAny(line, "\r\n") {
 			t.Errorf("a line of %d bytes: %q", len(line), line)
+		}
+	}
+}
+
+func TestSubjectsStandOnTheirFirstLine(t *testing.T) {
+	for subject, want := range map[string]string{
+		"[missed] backup (db) — since 02:05 UTC": "Subject: [missed] backup (db) =?utf-8?q?=E2=80=94?= since 02:05 UTC\r\n",
+		"plain":                "Subject: plain\r\n",
+		"Sicherung über Nacht": "Subject: Sicherung =?utf-8?q?=C3=BCber?= Nacht\r\n",
+		"日本 語 x":               "Subject: =?utf-8?q?=E6=97=A5=E6=9C=AC_=E8=AA=9E?= x\r\n",
+	} {
+		m := note()
+		m.Subject = subject
+		got := sent(t, m)
+		if h, _ := read(t, got.Data); decoded(t, h, "Subject") != subject || !strings.Contains(got.Data, want) {
+			t.Errorf("%s: got %q in %q", subject, h.Get("Subject"), got.Data[:300])
 		}
 	}
 }
