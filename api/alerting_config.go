@@ -79,6 +79,8 @@ type alertingConfigInput struct {
 	YAML      string            `json:"yaml" doc:"Alertmanager's YAML, of 1 MiB at most."`
 	Templates map[string]string `json:"templates,omitempty" doc:"Texts of templates by the names that templates: has for them. Left out: none."`
 	Version   *int64            `json:"version,omitempty" doc:"The version that is to be replaced; left out: whatever is there."`
+	UpdatedAt *time.Time        `json:"updated_at,omitempty" readOnly:"true" doc:"Passed over: what was read may be put back."`
+	Default   bool              `json:"default,omitempty" readOnly:"true" doc:"Passed over."`
 }
 
 type alertingConfigView struct {

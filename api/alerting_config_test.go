@@ -52,6 +52,10 @@ func TestTheAlertingConfigurationComesBackAsItWasPut(t *testing.T) {
 	if y := s.rule(s.a.read, http.MethodGet, configPath, "", "Accept", "application/yaml").want(http.StatusOK); string(y.raw) != want {
 		t.Errorf("%s", y.raw)
 	}
+	// What was read may be put back as it is.
+	if same := s.rule(s.a.write, http.MethodPut, configPath, string(got.raw), "Content-Type", "application/json").want(http.StatusOK); same.header.Get("ETag") != version {
+		t.Errorf("%s", same.raw)
+	}
 	// With templates, as JSON; then the YAML alone, and the templates stay.
 	body := `{"yaml":"route: {receiver: r}\nreceivers: [{name: r}]\ntemplates: [a.tmpl]\n","templates":{"a.tmpl":"{{ define \"a\" }}1{{ end }}"}}`
 	s.rule(s.a.write, http.MethodPut, configPath, body, "Content-Type", "application/json").want(http.StatusOK)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"path"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -46,6 +47,9 @@ func load(s Source, o Options, t trust) (*Config, error) {
 	}
 	if t == written || t == own {
 		p = append(p, o.addresses(root)...)
+	}
+	if t == stored {
+		fillAddresses(root)
 	}
 	theirs, entries, wrong := o.split(root, t != stored)
 	p = append(p, wrong...)
@@ -144,3 +148,12 @@ func known(templates map[string]string) string {
 // Read reads a configuration that was found good before, perhaps with <secret> for its secrets: what only matters when messages are
 // sent is not looked at.
 func Read(s Source, o Options) (*Config, error) { return load(s, o, stored) }
+
+// fillAddresses puts an address where there was one with a password, which Alertmanager must be able to read.
+func fillAddresses(root *yaml.Node) {
+	schema{value: func(n *yaml.Node, t reflect.Type, _ []string) {
+		if n.Value == secretToken && t.Name() == "URL" {
+			n.Value = "https://secret.invalid"
+		}
+	}}.document(root)
+}

@@ -192,6 +192,24 @@ func TestASecretIsNotSentToAStranger(t *testing.T) {
 	}
 }
 
+// TestWhatIsShownCanBeRead: routes are looked at without secrets.
+func TestWhatIsShownCanBeRead(t *testing.T) {
+	t.Parallel()
+	text := goodSource().YAML + "# x"
+	text = strings.Replace(text, "routing_key: 0123456789abcdef", "routing_key: 0123456789abcdef\n        url: https://u:passw0rd@pd.example", 1)
+	shown := redacted(t, text)
+	if strings.Contains(shown, "passw0rd") {
+		t.Error(shown)
+	}
+	c, err := config.Read(config.Source{YAML: shown, Templates: goodSource().Templates}, options())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := c.Receivers(map[string]string{"severity": "critical", "tags": ",db,"}); len(got) != 1 || got[0] != "on-call" {
+		t.Error(got)
+	}
+}
+
 func TestLeftOverPlaceholdersAreRefusedByMerge(t *testing.T) {
 	t.Parallel()
 	_, err := config.Merge(config.Source{YAML: minimal("  webhook_configs: [{url: <secret>}]")}, config.Default(), nil)

@@ -175,7 +175,7 @@ func plainTemplateError(err error) error {
 		{` ?at <[^<>]*__[^<>]*>: `, ": "},
 		{`: error calling __(?:frame|data|pass|step|out|made|short): `, ": "},
 		{`^: `, ""},
-		{`__([a-zA-Z])`, "$1"},
+		{`calling __`, "calling "},
 	} {
 		text = regexp.MustCompile(r[0]).ReplaceAllString(text, r[1])
 	}
