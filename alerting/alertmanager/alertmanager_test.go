@@ -129,3 +129,19 @@ func TestCheck(t *testing.T) {
 		t.Errorf("%+v", k)
 	}
 }
+
+func FuzzCheck(f *testing.F) {
+	f.Add("url: https://a.example\nlabels: {a: b}\nresend_interval: 30s")
+	f.Fuzz(func(t *testing.T, text string) {
+		var n yaml.Node
+		if yaml.Unmarshal([]byte(text), &n) != nil || len(n.Content) == 0 {
+			return
+		}
+		if alertmanager.Kind().Check(n.Content[0], false) != nil {
+			return
+		}
+		if _, err := alertmanager.New(config.Entry{Node: n.Content[0]}, client(), 0); err != nil { // what was found good can be made
+			t.Error(err)
+		}
+	})
+}

@@ -219,3 +219,17 @@ func TestCheck(t *testing.T) {
 		}
 	}
 }
+
+func FuzzCheck(f *testing.F) {
+	f.Add("connection: ops\nmention: '@here'")
+	f.Fuzz(func(t *testing.T, text string) {
+		var n yaml.Node
+		if yaml.Unmarshal([]byte(text), &n) != nil || len(n.Content) == 0 || discord.Kind().Check(n.Content[0], false) != nil {
+			return
+		}
+		var e struct{ Connection string }
+		if err := n.Content[0].Decode(&e); err != nil || e.Connection == "" {
+			t.Errorf("%q, %v", e.Connection, err)
+		}
+	})
+}

@@ -61,7 +61,6 @@ type (
 
 // Notify makes one attempt. Its error is free of secrets.
 func (a *attempts) Notify(ctx context.Context, alerts ...*amalert.Alert) (retry bool, err error) {
-	tell(ctx, alerts)
 	_, retry, err = a.attempt(ctx, alerts, false)
 	return retry, err
 }

@@ -31,7 +31,9 @@ func TestTheExamplesOfTheManual(t *testing.T) {
 	blank := func(config.Entry, *template.Template) (notify.Notifier, error) { return &scriptedNotifier{}, nil }
 	b := newBundle(t, func(o *receivers.Options) {
 		o.Factories = map[string]receivers.Factory{discord.Name: blank, slack.KindName: blank, mail.Name: blank}
-		o.Email = func(*amconfig.EmailConfig, *template.Template) (notify.Notifier, error) { return &scriptedNotifier{}, nil }
+		o.Email = func(*amconfig.EmailConfig, *template.Template) (notify.Notifier, error) {
+			return &scriptedNotifier{}, nil
+		}
 		o.Kinds = kinds
 	})
 	var seen []string

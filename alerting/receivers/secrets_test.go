@@ -15,15 +15,15 @@ func newID() uuid.UUID { return uuid.New() }
 
 func TestClean(t *testing.T) {
 	for text, want := range map[string]string{
-		`Post "https://hooks.slack.com/services/T/B/abc": EOF`:     `Post "https://hooks.slack.com/…": EOF`,
-		"see https://a.example.":                                   "see https://a.example.",
-		"https://user:pw@a.example/":                               "https://a.example/…",
-		"(https://a.example/x?y=z), and so on":                     "(https://a.example/…), and so on",
-		"ftp://a.example/x":                                        "ftp://a.example/…",
-		"http://%zz":                                               "<redacted>",
-		"telegram: /bot12345:abc-DEF_9/sendMessage is not there":   "telegram: /bot<secret>/sendMessage is not there",
-		"the key is s3cr3t-value, said twice: s3cr3t-value":        "the key is <secret>, said twice: <secret>",
-		"one\n\ttwo\x00 three  four":                               "one two three four",
+		`Post "https://hooks.slack.com/services/T/B/abc": EOF`:      `Post "https://hooks.slack.com/…": EOF`,
+		"see https://a.example.":                                    "see https://a.example.",
+		"https://user:pw@a.example/":                                "https://a.example/…",
+		"(https://a.example/x?y=z), and so on":                      "(https://a.example/…), and so on",
+		"ftp://a.example/x":                                         "ftp://a.example/…",
+		"http://%zz":                                                "<redacted>",
+		"telegram: /bot12345:abc-DEF_9/sendMessage is not there":    "telegram: /bot<secret>/sendMessage is not there",
+		"the key is s3cr3t-value, said twice: s3cr3t-value":         "the key is <secret>, said twice: <secret>",
+		"one\n\ttwo\x00 three  four":                                "one two three four",
 		"a value s3cr3t-value%2Fx and " + url.QueryEscape("p w/d!"): "a value <secret>%2Fx and <secret>",
 	} {
 		if got := receivers.Clean(text, "s3cr3t-value", "p w/d!", "", "ab"); got != want {

@@ -40,31 +40,10 @@ func newResend(list []built) *resend {
 	return out
 }
 
-// passed collects what came through silences, inhibition and time intervals in a flush: the alerts that a notifier was called with.
-type passed struct {
-	mu     sync.Mutex
-	called bool
-	alerts []*amalert.Alert
-}
-
-type passedKey struct{}
-
-// tell notes what a notifier was called with.
-func tell(ctx context.Context, alerts []*amalert.Alert) {
-	p, ok := ctx.Value(passedKey{}).(*passed)
-	if !ok {
-		return
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if len(alerts) >= len(p.alerts) { // another integration may want no resolved ones
-		p.called, p.alerts = true, alerts
-	}
-}
-
-// Stage is to be put around the whole of Alertmanager's pipeline, right before it. A group is flushed once an interval, whether there is
-// something new or not; what then fires and is not muted is sent again to other Alertmanagers, where the last time was long enough ago.
-// So nothing runs between flushes, nothing has to be stopped, and a restart or another owner goes on with the first flush.
+// Stage is to be put behind everything that mutes and before what asks the notification log. A group is flushed once an interval, whether
+// there is something new or not; what then fires is sent again to other Alertmanagers, where the last time was long enough ago. So nothing
+// runs between flushes, nothing has to be stopped, and a restart or another owner goes on with the first flush. It is done beside the
+// notifications, which may take all the time of the flush; at a group's first the alerts may go there twice, which changes nothing.
 func (r *Receivers) Stage(next notify.Stage) notify.Stage {
 	return notify.StageFunc(func(ctx context.Context, l *slog.Logger, alerts ...*amalert.Alert) (context.Context, []*amalert.Alert, error) {
 		name, _ := notify.ReceiverName(ctx)
@@ -74,16 +53,10 @@ func (r *Receivers) Stage(next notify.Stage) notify.Stage {
 		if again == nil {
 			return next.Exec(ctx, l, alerts...)
 		}
-		var p passed
-		inner, out, err := next.Exec(context.WithValue(ctx, passedKey{}, &p), l, alerts...)
-		through := out
-		if err != nil { // what came through is returned only if all went well
-			p.mu.Lock()
-			through = p.alerts
-			p.mu.Unlock()
-		}
-		again.send(ctx, through)
-		return inner, out, err
+		var beside sync.WaitGroup
+		beside.Go(func() { again.send(ctx, alerts) })
+		defer beside.Wait()
+		return next.Exec(ctx, l, alerts...)
 	})
 }
 

@@ -178,3 +178,19 @@ func TestCheck(t *testing.T) {
 		t.Errorf("%v", k.Secrets)
 	}
 }
+
+func FuzzCheck(f *testing.F) {
+	f.Add("url: https://a.example\nsecret: " + secret + "\nmax_alerts: 3")
+	f.Fuzz(func(t *testing.T, text string) {
+		var n yaml.Node
+		if yaml.Unmarshal([]byte(text), &n) != nil || len(n.Content) == 0 {
+			return
+		}
+		if signed.Kind().Check(n.Content[0], false) != nil {
+			return
+		}
+		if _, err := signed.New(config.Entry{Node: n.Content[0]}, nil, nil, ""); err != nil { // what was found good can be made
+			t.Error(err)
+		}
+	})
+}
