@@ -64,7 +64,8 @@ receivers: [{name: hook, webhook_configs: [{url: "%s/hook", send_resolved: true}
 	defer stop()
 	go func() {
 		for ctx.Err() == nil {
-			_ = try(s, busy[0].PingKey) // counted below by what the guard says
+			_ = try(s, busy[0].PingKey) // how many were taken the guard says
+			_ = try(s, short[0].PingKey)
 			sleep(ctx, 700*time.Millisecond)
 		}
 	}()

@@ -55,7 +55,7 @@ func openEmbedded(t *testing.T, s *server) *pgxpool.Pool {
 // and another whose alerts come as soon as without it.
 func TestABrokenReceiverDelaysNobodyElse(t *testing.T) {
 	e := hear(t, nil)
-	s := newServer(t, build(t))
+	s := newServer(t, build(t), "--storm-groups=-1") // of which it would be told too
 	s.start()
 	pool := openEmbedded(t, s)
 	broken, well := makeOrg(t, pool, "broken"), makeOrg(t, pool, "well")
