@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -16,81 +15,10 @@ import (
 )
 
 const (
-	claims   = 8               // recipients worked on at once
-	lease    = 5 * time.Minute // longer than working on one takes
-	timeout  = 2 * time.Minute // of one
-	expiry   = time.Minute     // from one look for what expired to the next
-	maxAge   = 24 * time.Hour  // after which what was due is given up
-	maxAsks  = 10              // tries at one verification mail
-	atATime  = 100             // of what expired
-	finishIn = 20 * time.Second
+	maxAge  = 24 * time.Hour // after which what was due is given up
+	maxAsks = 10             // tries at one verification mail
+	atATime = 100            // of what expired
 )
-
-// Run sends verification mails, and what is held when it is due, until the context ends. Any number of processes may run it: each
-// recipient is worked on by one at a time. What was sent is marked after it was sent, so that a process that dies between the two
-// has it sent once more, rather than never.
-func (m *Mailer) Run(ctx context.Context) error {
-	var expired time.Time
-	for {
-		n, err := m.pass(ctx)
-		if err != nil && ctx.Err() == nil {
-			m.log.WarnContext(ctx, "mail: what is due cannot be read", "error", err)
-		}
-		if now := m.now(); now.Sub(expired) >= expiry && ctx.Err() == nil {
-			expired = now
-			m.expire(ctx)
-		}
-		if n == claims && err == nil {
-			continue // there may be more
-		}
-		timer := time.NewTimer(m.o.Poll)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return nil
-		case <-m.wake:
-		case <-timer.C:
-		}
-		timer.Stop()
-	}
-}
-
-// Serve does once what Run does again and again: all that is due now.
-func (m *Mailer) Serve(ctx context.Context) error {
-	for {
-		n, err := m.pass(ctx)
-		if err != nil {
-			return err
-		}
-		if n == 0 {
-			m.expire(ctx)
-			return nil
-		}
-	}
-}
-
-// pass works on what is due, and returns on how many recipients.
-func (m *Mailer) pass(ctx context.Context) (int, error) {
-	list, err := m.o.Store.ClaimRecipients(ctx, claims, m.now(), lease)
-	if err != nil {
-		return 0, err
-	}
-	var all sync.WaitGroup
-	for _, r := range list {
-		all.Go(func() {
-			one, cancel := context.WithTimeout(ctx, timeout)
-			defer cancel()
-			done := m.serve(one, r)
-			finish, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishIn)
-			defer cancel()
-			if err := m.o.Store.FinishRecipient(finish, r.Org, r.Address, done); err != nil {
-				m.log.WarnContext(ctx, "mail: what was sent cannot be marked", "org", r.Org.String(), "error", err)
-			}
-		})
-	}
-	all.Wait()
-	return len(list), nil
-}
 
 // serve does what is due for one recipient.
 func (m *Mailer) serve(ctx context.Context, r recipient.Recipient) recipient.Done {

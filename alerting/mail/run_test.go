@@ -2,15 +2,19 @@ package mail_test
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/tokiflow/tokiflow/alerting/mail"
 	core "github.com/tokiflow/tokiflow/core/mail"
 	"github.com/tokiflow/tokiflow/core/recipient"
+	"github.com/tokiflow/tokiflow/core/tenant"
 	"github.com/tokiflow/tokiflow/infra/mail/mailtest"
 )
 
@@ -119,4 +123,40 @@ func TestOptionsThatCannotBe(t *testing.T) {
 	if retry, err := n.Notify(s.context(flush{}), missed("x", time.Time{})); err == nil || retry || !strings.Contains(err.Error(), "--smtp-from") {
 		t.Errorf("without an address of its own: %t, %v", retry, err)
 	}
+}
+
+func TestAHangingServerDelaysNoOtherOrganisation(t *testing.T) {
+	release := make(chan struct{})
+	s := newBundle(t, mailtest.Options{AtRcpt: func(to string) error {
+		if strings.HasPrefix(to, "hang") {
+			<-release
+		}
+		return nil
+	}}, trusting)
+	other := tenant.OrgID{UUID: uuid.New()}
+	s.exec(`insert into organisations (id, name) values ($1, 'other')`, other)
+	hold := func(org tenant.OrgID, name string) {
+		address := name + "@example.com"
+		_, err := s.store.PutRecipient(s.ctx, org, address, recipient.Preferences{Digest: recipient.Hourly, Critical: recipient.CriticalHeld}.Normalise(), s.clock.now())
+		s.must(err)
+		n, err := s.mailer.Email(org)(emailConfig(address), s.template(""))
+		s.must(err)
+		s.tell(n, missed(name, time.Time{}))
+	}
+	for i := range 100 { // more than are claimed at once
+		hold(s.org, fmt.Sprintf("hang%d", i))
+	}
+	hold(other, "well")
+	s.exec(`update recipients set due_at = due_at + interval '1 second' where org_id = $1`, other)
+	s.clock.to(night().Add(2 * time.Hour))
+	ctx, cancel := context.WithCancel(s.ctx)
+	done := make(chan error, 1)
+	go func() { done <- s.mailer.Run(ctx) }()
+	if got := s.server.Wait(1); got[0].To != "well@example.com" {
+		t.Errorf("first came %s", got[0].To)
+	}
+	close(release)
+	s.server.Wait(10)
+	cancel()
+	s.must(<-done)
 }

@@ -18,9 +18,9 @@ type Store interface {
 	// HoldMail adds what was not told to what is held for the same group, integration and reason; h.ID becomes that of what there was.
 	HoldMail(ctx context.Context, org tenant.OrgID, h *recipient.Held) error
 
-	// ClaimRecipients gives up to limit recipients, of any organisation, for whom there is something to send, to one caller for the
-	// lease.
-	ClaimRecipients(ctx context.Context, limit int, at time.Time, lease time.Duration) ([]recipient.Recipient, error)
+	// ClaimRecipients gives up to limit recipients, of any organisation but the busy ones, for whom there is something to send, to one
+	// caller for the lease.
+	ClaimRecipients(ctx context.Context, limit int, at time.Time, lease time.Duration, busy ...tenant.OrgID) ([]recipient.Recipient, error)
 	HeldMails(ctx context.Context, org tenant.OrgID, address string) ([]recipient.Held, error)
 	// EndedAlerts tells which of the alerts have ended meanwhile, and when: the zero time where nobody knows.
 	EndedAlerts(ctx context.Context, org tenant.OrgID, fingerprints []string, incidents []uuid.UUID, at time.Time) (recipient.Ended, error)

@@ -122,9 +122,16 @@ func heldMails(ctx context.Context, q *db.Queries, org tenant.OrgID, address str
 	return out, nil
 }
 
-// ClaimRecipients gives up to limit recipients, of any organisation, for whom there is something to send, to one caller for the lease.
-func (s *Store) ClaimRecipients(ctx context.Context, limit int, at time.Time, lease time.Duration) ([]recipient.Recipient, error) {
-	rows, err := s.q.ClaimRecipients(ctx, db.ClaimRecipientsParams{At: at, Until: at.Add(lease), MaxRows: rowLimit(limit)})
+// ClaimRecipients gives up to limit recipients, of any organisation but the busy ones, for whom there is something to send, to one
+// caller for the lease.
+func (s *Store) ClaimRecipients(
+	ctx context.Context, limit int, at time.Time, lease time.Duration, busy ...tenant.OrgID,
+) ([]recipient.Recipient, error) {
+	orgs := make([]uuid.UUID, len(busy))
+	for i, org := range busy {
+		orgs[i] = org.UUID
+	}
+	rows, err := s.q.ClaimRecipients(ctx, db.ClaimRecipientsParams{At: at, Until: at.Add(lease), Busy: orgs, MaxRows: rowLimit(limit)})
 	if err != nil {
 		return nil, wrap("claim recipients", err)
 	}

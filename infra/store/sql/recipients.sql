@@ -107,7 +107,7 @@ where org_id = @org_id and address = @address;
 update recipients r set leased_until = @until::timestamptz
 from (
     select org_id, address from recipients
-    where due_at <= @at::timestamptz and (leased_until is null or leased_until <= @at::timestamptz)
+    where due_at <= @at::timestamptz and (leased_until is null or leased_until <= @at::timestamptz) and not org_id = any (@busy::uuid[])
     order by due_at limit @max_rows for update skip locked
 ) due
 where r.org_id = due.org_id and r.address = due.address

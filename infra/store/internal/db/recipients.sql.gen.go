@@ -17,8 +17,8 @@ const claimRecipients = `-- name: ClaimRecipients :many
 update recipients r set leased_until = $1::timestamptz
 from (
     select org_id, address from recipients
-    where due_at <= $2::timestamptz and (leased_until is null or leased_until <= $2::timestamptz)
-    order by due_at limit $3 for update skip locked
+    where due_at <= $2::timestamptz and (leased_until is null or leased_until <= $2::timestamptz) and not org_id = any ($3::uuid[])
+    order by due_at limit $4 for update skip locked
 ) due
 where r.org_id = due.org_id and r.address = due.address
 returning r.org_id, r.address, r.id, r.created_at, r.removed_at, r.verified_at, r.unsubscribed_at, r.token_hash, r.token_expires_at, r.asked_at, r.asks, r.ask_due, r.receiver, r.kind, r.sender, r.preferences, r.error, r.error_at, r.due_at, r.tries, r.leased_until
@@ -27,12 +27,18 @@ returning r.org_id, r.address, r.id, r.created_at, r.removed_at, r.verified_at, 
 type ClaimRecipientsParams struct {
 	Until   time.Time
 	At      time.Time
+	Busy    []uuid.UUID
 	MaxRows int32
 }
 
 // @sqlc-vet-disable tenant
 func (q *Queries) ClaimRecipients(ctx context.Context, arg ClaimRecipientsParams) ([]Recipient, error) {
-	rows, err := q.db.Query(ctx, claimRecipients, arg.Until, arg.At, arg.MaxRows)
+	rows, err := q.db.Query(ctx, claimRecipients,
+		arg.Until,
+		arg.At,
+		arg.Busy,
+		arg.MaxRows,
+	)
 	if err != nil {
 		return nil, err
 	}
