@@ -163,7 +163,7 @@ func (s *Store) Put(ctx context.Context, org tenant.OrgID, c alert.Configuration
 	if err != nil {
 		return alert.Configuration{}, invalid(err)
 	}
-	if !isDefault && source.YAML == old.YAML && maps.Equal(source.Templates, old.Templates) {
+	if !isDefault && s.options.same(source, old) {
 		return s.shown(source, version, at, false)
 	}
 	if dryRun {
@@ -210,6 +210,29 @@ func (s *Store) Test(ctx context.Context, org tenant.OrgID, labels map[string]st
 		return nil, err
 	}
 	return c.Receivers(labels), nil
+}
+
+// same reports whether two configurations are the same: word for word, and in their secrets, however those are written.
+func (o Options) same(a, b Source) bool {
+	if !maps.Equal(a.Templates, b.Templates) {
+		return false
+	}
+	texts, secrets := [2]string{}, [2]map[string]string{}
+	for i, s := range []Source{a, b} {
+		shown, err := Redact(s, o.Kinds)
+		if err != nil {
+			return false
+		}
+		document, err := parse(s.YAML)
+		if err != nil {
+			return false
+		}
+		texts[i], secrets[i] = shown.YAML, map[string]string{}
+		for _, p := range o.secrets(document) {
+			secrets[i][p.key()] = p.node.Value
+		}
+	}
+	return texts[0] == texts[1] && maps.Equal(secrets[0], secrets[1])
 }
 
 // invalid makes Problems a fault of the writer's.

@@ -89,12 +89,16 @@ func TestAStoredConfiguration(t *testing.T) {
 	}
 	// What it shows may be put back.
 	again, err := s.Put(ctx, org(1), alert.Configuration{YAML: got.YAML, Templates: got.Templates}, uuid.Nil, -1, false)
-	if err != nil || again.YAML != got.YAML {
+	if err != nil || again.YAML != got.YAML || again.Version != got.Version {
 		t.Errorf("%+v, %v", again, err)
 	}
 	third, err := s.Put(ctx, org(1), alert.Configuration{YAML: got.YAML, Templates: got.Templates}, uuid.Nil, -1, false)
 	if err != nil || third.Version != again.Version {
 		t.Errorf("the same gets another version: %+v, %v", third, err)
+	}
+	other := alert.Configuration{YAML: strings.Replace(in.YAML, "xoxb-123456", "xoxb-999999", 1), Templates: in.Templates}
+	if again, err = s.Put(ctx, org(1), other, uuid.Nil, -1, false); err != nil || again.Version != got.Version+1 || again.YAML != got.YAML {
+		t.Errorf("another secret: %+v, %v", again, err)
 	}
 	c, version, err := s.Load(ctx, org(1))
 	if err != nil || version != again.Version || c.Alertmanager.Global.SMTPAuthPassword != "hunter2hunter2" {
