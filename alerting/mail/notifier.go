@@ -38,7 +38,7 @@ func (m *Mailer) notifier(org tenant.OrgID, e entry, t *template.Template) (noti
 // flush is one call of Notify.
 type flush struct {
 	*notifier
-	ctx      context.Context //nolint:containedctx // of one call
+	ctx      context.Context // of one call
 	now      time.Time
 	receiver string
 	group    string

@@ -2,6 +2,7 @@ package mail
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -40,7 +41,7 @@ func (m *Mailer) record(ctx context.Context, org tenant.OrgID, h *recipient.Held
 	switch {
 	case o.failed != nil:
 		n.Error = o.failed.Error()
-		if e, ok := o.failed.(*mail.Error); ok { //nolint:errorlint // the sender's own
+		if e, ok := errors.AsType[*mail.Error](o.failed); ok {
 			n.StatusCode = e.Code
 		}
 	case o.over:

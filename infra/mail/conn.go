@@ -12,7 +12,7 @@ import (
 // boundConn is a connection that lives no longer than its context, whatever deadlines are set on it.
 type boundConn struct {
 	net.Conn
-	ctx  context.Context //nolint:containedctx // a connection of one call
+	ctx  context.Context // of the one call that it serves
 	stop func() bool
 }
 

@@ -85,7 +85,7 @@ func (r *resendSender) Send(ctx context.Context, m mail.Message) error {
 	}
 	res, err := r.client.Do(req)
 	if err != nil {
-		return &mail.Error{Retry: true, Err: fmt.Errorf("Resend cannot be reached: %w", unwrapURL(err))}
+		return &mail.Error{Retry: true, Err: fmt.Errorf("the API of Resend cannot be reached: %w", unwrapURL(err))}
 	}
 	defer func() { _ = res.Body.Close() }() // it was read as far as it is wanted
 	return answered(res)
@@ -114,7 +114,7 @@ func answered(res *http.Response) error {
 	}
 	e := &mail.Error{
 		Code: res.StatusCode, Retry: res.StatusCode == http.StatusTooManyRequests || res.StatusCode >= 500, After: retryAfter(res.Header),
-		Err: fmt.Errorf("Resend answered %d%s", res.StatusCode, printable(colon(said.Message))),
+		Err: fmt.Errorf("the API of Resend answered %d%s", res.StatusCode, printable(colon(said.Message))),
 	}
 	if res.StatusCode == http.StatusConflict {
 		switch said.Name {
