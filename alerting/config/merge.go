@@ -40,7 +40,7 @@ func Merge(fresh, old Source, kinds []Kind) (Source, error) {
 		return Source{}, Problems{{Line: asked[0].node.Line, Text: "<secret> stands for what is stored, and that cannot be read: write the value"}}
 	}
 	m := &merger{fresh: o.survey(document), old: o.survey(before), matched: map[string]map[int]int{}}
-	m.known = m.old.known()
+	m.known = m.old.known(slices.Collect(maps.Keys(m.old.hosts))...)
 	edits := map[*yaml.Node]edit{}
 	var p Problems
 	for _, a := range asked {
@@ -160,13 +160,13 @@ func host(address string) string {
 type merger struct {
 	fresh, old survey
 	matched    map[string]map[int]int // what unchanged gave, by receiver and list
-	known      map[string]bool        // hosts of the old configuration
+	known      map[string]bool        // all hosts of the old configuration
 }
 
 // find is the stored secret for a place, or why there is none.
 func (m *merger) find(a place) (value, why string) {
 	of := entryOf(a.path)
-	from := a.key()
+	from, before := a.key(), ""
 	if of != "" {
 		number, why := m.entry(strings.Join(a.path[:3], "\x00"), a.path[3])
 		if why != "" {
@@ -174,27 +174,28 @@ func (m *merger) find(a place) (value, why string) {
 		}
 		path := slices.Clone(a.path)
 		path[3] = number
-		from = strings.Join(path, "\x00")
+		from, before = strings.Join(path, "\x00"), entryOf(path)
 	}
 	value, ok := m.old.secrets[from]
 	if !ok || value == secretToken {
 		return "", nothingStored
 	}
-	if h := m.stranger(of); h != "" {
-		return "", "it would be sent to " + h + ", which was not there before: write the secret anew"
+	if h := m.stranger(of, before); h != "" {
+		return "", "it would be sent to " + h + ", which did not get it before: write the secret anew"
 	}
 	return value, ""
 }
 
-// stranger is an address that gets the secret and was nowhere in the old configuration. "" where there is none.
-func (m *merger) stranger(of string) string {
-	look := []string{of, ""} // what is global may be sent by each entry
+// stranger is an address that gets the secret and was not called with it in the old configuration, by the entry before. What some other
+// entry calls is a stranger too: somebody may have added that entry to make its address known. "" where there is none.
+func (m *merger) stranger(of, before string) string {
+	look, known := []string{of, ""}, m.old.known(before, "") // what is global may be sent by each entry
 	if of == "" {
-		look = slices.Sorted(maps.Keys(m.fresh.hosts))
+		look, known = slices.Sorted(maps.Keys(m.fresh.hosts)), m.known
 	}
 	for _, at := range look {
 		for _, h := range m.fresh.hosts[at] {
-			if !m.known[h] {
+			if !known[h] {
 				return h
 			}
 		}
@@ -202,11 +203,11 @@ func (m *merger) stranger(of string) string {
 	return ""
 }
 
-// known are the hosts that are called.
-func (s survey) known() map[string]bool {
+// known are the hosts that are called by these entries; "" for what is no entry's.
+func (s survey) known(entries ...string) map[string]bool {
 	out := map[string]bool{"": true, secretToken: true, host(secretToken): true}
-	for _, hosts := range s.hosts {
-		for _, h := range hosts {
+	for _, of := range entries {
+		for _, h := range s.hosts[of] {
 			out[h] = true
 		}
 	}

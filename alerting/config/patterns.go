@@ -11,6 +11,9 @@ import (
 // and they stay in memory.
 const maxPatterns = 300_000
 
+// classCost is what a class of Unicode (\pL) costs, in instructions: its table is written out at each place where it stands.
+const classCost = 260
+
 // patterns looks at the matchers before anything compiles them.
 func patterns(root *yaml.Node) (p Problems) {
 	total := 0
@@ -18,7 +21,7 @@ func patterns(root *yaml.Node) (p Problems) {
 	count := func(n *yaml.Node) {
 		leaves(n, nil, func(n *yaml.Node, _ []string) {
 			before := total
-			if total = min(total+patternCost(n.Value), 2*maxPatterns); before <= maxPatterns && total > maxPatterns {
+			if total = min(total+PatternCost(n.Value), 2*maxPatterns); before <= maxPatterns && total > maxPatterns {
 				p.add(n, "the regular expressions up to here are too large together: repeat and list less in them")
 			}
 		})
@@ -45,17 +48,18 @@ func patterns(root *yaml.Node) (p Problems) {
 	return p
 }
 
-// patternCost is about how many instructions a matcher with a regular expression has. The whole of it is taken for the expression: what
-// stands around it adds little.
-func patternCost(text string) int {
+// PatternCost is about how many instructions a regular expression has, or a matcher with one. The whole of it is taken for the
+// expression: what stands around it adds little. An instruction takes about 20 bytes.
+func PatternCost(text string) int {
+	classes := classCost * (strings.Count(text, `\p`) + strings.Count(text, `\P`))
 	if !strings.Contains(text, "{") {
-		return 2 * len(text) // without repetitions it is no more than its letters
+		return classes + 2*len(text) // without repetitions it is no more than its letters
 	}
 	re, err := syntax.Parse(text, syntax.Perl)
 	if err != nil {
-		return 2*len(text) + 1000*strings.Count(text, "{")*strings.Count(text, "{")
+		return classes + 2*len(text) + 1000*strings.Count(text, "{")*strings.Count(text, "{")
 	}
-	return syntaxCost(re)
+	return classes + syntaxCost(re)
 }
 
 func syntaxCost(re *syntax.Regexp) int {
