@@ -100,8 +100,8 @@ func TestDefaultTemplatesOfAConfiguration(t *testing.T) {
 	for i := range names {
 		names[i] = fmt.Sprintf("<nightly> *backup* %d", i)
 	}
-	data := tmpl.Data("ops", nil, nil, "", firing(names...)...)
-	plain := b.tmpl.Data("ops", nil, nil, "", firing(names...)...)
+	alerts := firing(names...)
+	data, plain := tmpl.Data("ops", nil, nil, "", alerts...), b.tmpl.Data("ops", nil, nil, "", alerts...)
 	for _, name := range []string{
 		"__subject", "slack.default.text", "discord.default.message", "msteamsv2.default.text", "telegram.default.message", "pushover.default.message", "webex.default.message",
 		"opsgenie.default.description", "victorops.default.state_message", "sns.default.subject", "jira.default.description", "mattermost.default.text",
@@ -112,7 +112,7 @@ func TestDefaultTemplatesOfAConfiguration(t *testing.T) {
 		}
 		want, err := b.tmpl.ExecuteTextString(`{{ template "`+name+`" . }}`, plain)
 		if err != nil || got != want {
-			t.Errorf("%s: guarded\n%s\nplain\n%s\n%v", name, got, want, err)
+			t.Errorf("%s: guarded\n%.300s\nplain\n%.300s\n%v", name, got, want, err)
 		}
 	}
 	own := load(t, "templates: [own.tmpl]\n"+yaml, map[string]string{"own.tmpl": `{{ define "slack.default.text" }}ours{{ end }}`})
