@@ -95,6 +95,7 @@ func (e *expander) node(n *yaml.Node, depth int) *yaml.Node {
 		}
 	case yaml.MappingNode:
 		e.mapping(n, out, depth)
+	default: // a document holds no other
 	}
 	return out
 }

@@ -58,7 +58,7 @@ func locate(root *yaml.Node) (p Problems) {
 	}
 	p = append(p, l.topLevel(root)...)
 	p = append(p, l.receivers(root)...)
-	p = append(p, l.routes(root, route, true)...)
+	p = append(p, l.routes(route, true)...)
 	for _, key := range []string{"time_intervals", "mute_time_intervals", "inhibit_rules"} {
 		for _, one := range items(root, key) {
 			p = append(p, l.try(one, mapping("route", l.route(), key, list(one)))...)
@@ -160,7 +160,7 @@ func (l locator) receivers(root *yaml.Node) (p Problems) {
 	return p
 }
 
-func (l locator) routes(root, route *yaml.Node, top bool) (p Problems) {
+func (l locator) routes(route *yaml.Node, top bool) (p Problems) {
 	if route.Kind != yaml.MappingNode {
 		p.add(route, "a route must be a mapping")
 		return p
@@ -183,7 +183,7 @@ func (l locator) routes(root, route *yaml.Node, top bool) (p Problems) {
 		p.add(children, "routes must be a list")
 	}
 	for _, child := range items(route, "routes") {
-		p = append(p, l.routes(root, child, false)...)
+		p = append(p, l.routes(child, false)...)
 	}
 	return p
 }

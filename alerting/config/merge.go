@@ -118,7 +118,7 @@ func (s survey) list(root *yaml.Node, hidden map[*yaml.Node]bool) {
 				}
 				at := []string{"receivers", name, key.Value}
 				for i, n := range list.Content {
-					e := entry{number: itoa(i)}
+					e := entry{number: strconv.Itoa(i)}
 					var b strings.Builder
 					leaves(n, nil, func(n *yaml.Node, path []string) {
 						value := n.Value

@@ -14,7 +14,7 @@ import (
 
 var (
 	errLabels = errors.New("labels are given as name=value")
-	errTheirs = errors.New("Alertmanager cannot take it: is something empty that should not be?")
+	errTheirs = errors.New("it is not what Alertmanager can read: is something empty that should not be?")
 )
 
 // Problem is one thing that is wrong with a configuration. It holds no secret.

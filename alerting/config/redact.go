@@ -2,13 +2,10 @@ package config
 
 import (
 	"bytes"
-	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
 )
-
-func itoa(i int) string { return strconv.Itoa(i) }
 
 // Redact returns the Source with <secret> in the place of every secret. All else stays as it was written, comments too, but for
 // secrets in comments. The error says why the YAML cannot be read.

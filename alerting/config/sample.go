@@ -134,8 +134,7 @@ func groupOf(status string, alerts ...template.Alert) *template.Data {
 
 // stored is how a Source is kept, before it is sealed.
 func (s Source) stored() ([]byte, error) {
-	b, err := json.Marshal(s) //nolint:gosec // it is sealed at once
-	return b, err
+	return json.Marshal(s)
 }
 
 func readStored(b []byte) (s Source, err error) {

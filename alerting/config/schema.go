@@ -1,8 +1,8 @@
 package config
 
 import (
-	"fmt"
 	"reflect"
+	"strconv"
 	"strings"
 
 	"github.com/prometheus/alertmanager/config"
@@ -43,7 +43,7 @@ func (s schema) walk(n *yaml.Node, t reflect.Type, place []string) {
 				s.empty(c, place)
 				continue
 			}
-			at := fmt.Sprint(i)
+			at := strconv.Itoa(i)
 			if t.Elem() == reflect.TypeFor[config.Receiver]() {
 				at = text(resolved(c), "name") // a receiver is told by its name, wherever it stands
 			}
@@ -60,7 +60,7 @@ func (s schema) scalar(n *yaml.Node, t reflect.Type, place []string) {
 		return
 	}
 	for i, c := range n.Content {
-		s.walk(c, t, below(place, fmt.Sprint(i)))
+		s.walk(c, t, below(place, strconv.Itoa(i)))
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"net/url"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -61,7 +62,7 @@ func (o Options) entriesOfOurs(root *yaml.Node, f func(kind Kind, entry *yaml.No
 						continue
 					}
 					for i, entry := range list.Content {
-						f(kind, resolved(entry), []string{"receivers", name, kind.Key, itoa(i)})
+						f(kind, resolved(entry), []string{"receivers", name, kind.Key, strconv.Itoa(i)})
 					}
 				}
 			})
@@ -69,7 +70,7 @@ func (o Options) entriesOfOurs(root *yaml.Node, f func(kind Kind, entry *yaml.No
 	})
 }
 
-// leaves calls f for each scalar below a node, with its path; elements of lists have no number in it.
+// leaves calls f for each scalar below a node, with its path.
 func leaves(n *yaml.Node, path []string, f func(n *yaml.Node, path []string)) {
 	n = resolved(n)
 	switch n.Kind {
@@ -79,10 +80,11 @@ func leaves(n *yaml.Node, path []string, f func(n *yaml.Node, path []string)) {
 		}
 	case yaml.SequenceNode:
 		for i, c := range n.Content {
-			leaves(c, below(path, itoa(i)), f)
+			leaves(c, below(path, strconv.Itoa(i)), f)
 		}
 	case yaml.MappingNode:
 		pairs(n, func(key, value *yaml.Node) { leaves(value, below(path, key.Value), f) })
+	default: // a document holds no other
 	}
 }
 

@@ -128,7 +128,7 @@ func (c *Config) newTemplate(externalURL *url.URL, now func() time.Time) (*templ
 		return nil, err
 	}
 	if err := guardDefaults(guard, text, html); err != nil {
-		return nil, fmt.Errorf("Alertmanager's own templates: %w", err)
+		return nil, fmt.Errorf("the templates of Alertmanager: %w", err)
 	}
 	for i, d := range c.defaults {
 		safe, err := guard.Rewrite(fmt.Sprintf("default %d", i), d)

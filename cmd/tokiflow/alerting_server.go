@@ -67,7 +67,7 @@ func (s alertingServer) get(ctx context.Context) (out alertingAnswer, err error)
 
 // put replaces the configuration of that version.
 func (s alertingServer) put(ctx context.Context, want config.Source, version int64, dryRun bool) (out alertingAnswer, err error) {
-	body, err := json.Marshal(alertingAnswer{YAML: want.YAML, Templates: want.Templates, Version: version}) //nolint:gosec // the person's own secrets, to the server
+	body, err := json.Marshal(alertingAnswer{YAML: want.YAML, Templates: want.Templates, Version: version})
 	if err != nil {
 		return out, err
 	}
