@@ -132,6 +132,7 @@ func (w *world) want(got []string, want ...string) {
 }
 
 func TestDaysWithoutAFallAreQuiet(t *testing.T) {
+	t.Parallel()
 	weekend := func(tr traffic, part float64) traffic {
 		return func(at time.Time) float64 {
 			// Jobs of many zones: the week ends over some hours.
@@ -162,12 +163,13 @@ func TestDaysWithoutAFallAreQuiet(t *testing.T) {
 		},
 	} {
 		w := newWorld(t)
-		w.quiet(name, w.run(day(21), tr))
+		w.quiet(name, w.run(day(16), tr))
 	}
 }
 
 // The first weekend of jobs that stop all at once is taken for a fall, and for six hours: nobody could know. The second is not.
 func TestAWeekendThatBeginsAtOnce(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	tr := func(at time.Time) float64 {
 		if at.Sub(epoch())%day(7) >= day(5) {
@@ -181,6 +183,7 @@ func TestAWeekendThatBeginsAtOnce(t *testing.T) {
 }
 
 func TestAnOutageOf5Minutes(t *testing.T) {
+	t.Parallel()
 	for name, days := range map[string]int{"the first day": 0, "the tenth day": 10} {
 		w := newWorld(t)
 		w.quiet(name, w.run(day(days)+10*time.Hour+30*time.Minute, peaks(200)))
@@ -198,6 +201,7 @@ func TestAnOutageOf5Minutes(t *testing.T) {
 }
 
 func TestAnOutageAtTheFullHour(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.run(day(5)+9*time.Hour+58*time.Minute, peaks(200))
 	// At the full hour a tenth of what is usual comes, which for another minute would be well.
@@ -205,6 +209,7 @@ func TestAnOutageAtTheFullHour(t *testing.T) {
 }
 
 func TestAnOutageOf3Hours(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.run(day(8)+12*time.Hour, peaks(200))
 	w.want(w.run(3*time.Hour, func(at time.Time) float64 { return peaks(200)(at) / 10 }), "12:00 suspicious", "12:02 incident")
@@ -215,6 +220,7 @@ func TestAnOutageOf3Hours(t *testing.T) {
 }
 
 func TestAFallOfASingleMinute(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.run(day(8), flat(300))
 	w.want(w.run(time.Minute, flat(40)), "00:00 suspicious")
@@ -222,6 +228,7 @@ func TestAFallOfASingleMinute(t *testing.T) {
 }
 
 func TestRecoveryIsNotBelievedAtOnce(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.run(day(8), flat(300))
 	w.want(w.run(4*time.Minute, flat(0)), "00:00 suspicious", "00:02 incident")
@@ -233,6 +240,7 @@ func TestRecoveryIsNotBelievedAtOnce(t *testing.T) {
 }
 
 func TestNobodyThereToTakePings(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.run(day(8), flat(300))
 	w.processes = 0
@@ -243,6 +251,7 @@ func TestNobodyThereToTakePings(t *testing.T) {
 
 // A fall that lasts is the new usual after six hours, on the first day as later.
 func TestALastingFall(t *testing.T) {
+	t.Parallel()
 	for _, days := range []int{0, 8} {
 		w := newWorld(t)
 		w.run(day(days)+12*time.Hour, flat(300))
@@ -254,6 +263,7 @@ func TestALastingFall(t *testing.T) {
 
 // Where nothing but the full hour brings pings nobody can tell whether they would come again: the fall stands for a while.
 func TestAFallOfWhichNoEndCanBeSeen(t *testing.T) {
+	t.Parallel()
 	only := func(n float64) traffic {
 		return func(at time.Time) float64 {
 			if at.Minute() == 0 {
@@ -268,6 +278,7 @@ func TestAFallOfWhichNoEndCanBeSeen(t *testing.T) {
 }
 
 func TestARestartOfTheGuard(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.run(day(8), flat(300))
 	w.at = w.at.Add(50 * time.Minute) // nobody judged them
@@ -280,6 +291,7 @@ func TestARestartOfTheGuard(t *testing.T) {
 }
 
 func TestTheRulesAreOptions(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.rules = guard.Rules{Smallest: 1000}
 	w.run(day(4), flat(300))
@@ -292,6 +304,7 @@ func TestTheRulesAreOptions(t *testing.T) {
 }
 
 func TestTheStateInWords(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.run(day(4), flat(300))
 	if got := w.state.String(); !strings.HasPrefix(got, "normal: ") || strings.Contains(got, "since") {
