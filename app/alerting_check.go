@@ -14,6 +14,6 @@ import (
 func AlertingOptions(allowPrivate bool) config.Options {
 	return config.Options{
 		Kinds:        append(receivers.Kinds(), slack.Kind(), discord.Kind(), alertmail.Kind()),
-		AllowPrivate: allowPrivate, CheckURL: safehttp.CheckURL, DefaultTemplates: texts.All(),
+		AllowPrivate: allowPrivate, CheckURL: safehttp.CheckURL, DefaultTemplates: append(texts.All(), alertmail.Templates()),
 	}
 }

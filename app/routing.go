@@ -106,7 +106,7 @@ func (r *routing) startMail() error {
 	ours := &mail.Senders{Dial: safehttp.DialContext(safehttp.Options{AllowPrivate: true}), Client: r.client}
 	o := alertmail.Options{
 		Store: a.store, Log: a.store, Sealer: a.secrets, SMTP: theirs.SMTP, Resend: theirs.Resend, Config: r.configs.Load,
-		Trusted: a.o.Alerting.TrustRecipients, BaseURL: a.o.BaseURL, Logger: a.log, Registerer: a.registry,
+		Trusted: a.o.Alerting.TrustRecipients || a.o.Alerting.ConfigFile != "", BaseURL: a.o.BaseURL, Logger: a.log, Registerer: a.registry,
 	}
 	if from := a.o.Alerting.SMTPFrom; from != "" {
 		address, err := netmail.ParseAddress(from)
