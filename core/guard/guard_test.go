@@ -57,10 +57,12 @@ func (w *world) step(pings int64) {
 			h.Days = append(h.Days, guard.Past{At: at, Pings: n})
 		}
 	}
-	for back := 1; back <= 24*60 && len(h.Hour) < guard.Hour; back++ {
-		at := w.at.Add(-time.Duration(back) * time.Minute)
-		if n, ok := w.minutes[at]; ok {
-			h.Hour = append(h.Hour, guard.Past{At: at, Pings: n})
+	if len(h.Days) < 3 { // it is of no use to the guard otherwise, and the dearest part of this test
+		for back := 1; back <= 24*60 && len(h.Hour) < guard.Hour; back++ {
+			at := w.at.Add(-time.Duration(back) * time.Minute)
+			if n, ok := w.minutes[at]; ok {
+				h.Hour = append(h.Hour, guard.Past{At: at, Pings: n})
+			}
 		}
 	}
 	was := w.state.Phase
