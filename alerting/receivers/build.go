@@ -44,7 +44,7 @@ func (r *Receivers) receiver(c *config.Config, rc amconfig.Receiver, t *template
 	}
 	emails := rc.EmailConfigs
 	rc.EmailConfigs = nil
-	theirs, err := amreceiver.BuildReceiverIntegrations(rc, t, r.o.Logger,
+	theirs, err := amreceiver.BuildReceiverIntegrations(rc, t, r.o.Logger.With("org", r.o.Org, "receiver", rc.Name),
 		commoncfg.WithDialContextFunc(bounded(r.o.Dial, r.o.AttemptTimeout)), commoncfg.WithKeepAlivesDisabled())
 	if err != nil {
 		return nil, err
