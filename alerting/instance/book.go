@@ -1,6 +1,7 @@
 package instance
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -158,6 +159,31 @@ func (b *book) size() int {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	return len(b.entries)
+}
+
+// room says whether posted alerts can be taken in with those that are known: again those that are is always possible.
+func (b *book) room(posted map[model.Fingerprint]*amalert.Alert) error {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	count, texts, more := len(b.entries), 0, 0
+	for _, e := range b.entries {
+		texts += textsOf(e.put)
+	}
+	for fp, a := range posted {
+		texts, more = texts+textsOf(a), more+textsOf(a)
+		if e, ok := b.entries[fp]; ok {
+			texts, more = texts-textsOf(e.put), more-textsOf(e.put)
+		} else {
+			count++
+		}
+	}
+	switch {
+	case count > len(b.entries) && count > maxAlerts:
+		return fmt.Errorf("there are too many alerts: at most %d at a time", maxAlerts)
+	case more > 0 && texts > maxPostedWeight:
+		return fmt.Errorf("the labels and annotations of all alerts are too long: at most %d bytes together", maxPostedWeight)
+	}
+	return nil
 }
 
 // toAlert gives an alert as Alertmanager is to have it. One without an end counts as one whose end is assumed: otherwise the end

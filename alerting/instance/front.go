@@ -42,10 +42,11 @@ type front struct {
 	writing   sync.Mutex
 	capturing bool
 	captured  [][]byte
+	weights   map[string]int // of silences, by id
 }
 
 func newFront(i *Instance) *front {
-	f := &front{i: i, reads: make(chan struct{}, maxReads)}
+	f := &front{i: i, reads: make(chan struct{}, maxReads), weights: map[string]int{}}
 	i.silences.SetBroadcast(func(body []byte) {
 		if f.capturing {
 			f.captured = append(f.captured, body)

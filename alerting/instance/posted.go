@@ -3,7 +3,6 @@ package instance
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	amalert "github.com/prometheus/alertmanager/alert"
@@ -30,6 +29,7 @@ func (p *posted) Put(ctx context.Context, alerts ...*amalert.Alert) error {
 	merged := map[model.Fingerprint]*amalert.Alert{}
 	rows := make([]alert.Routed, 0, len(alerts))
 	for _, a := range alerts {
+		storable(a)
 		fp := a.Fingerprint()
 		if known, ok := i.book.get(fp); ok && known.Source != alert.FromAPI {
 			i.o.Logger.Debug("an alert was posted with the labels of one of ours", "fingerprint", fp)
@@ -48,8 +48,8 @@ func (p *posted) Put(ctx context.Context, alerts ...*amalert.Alert) error {
 	if len(merged) == 0 {
 		return nil
 	}
-	if i.book.size()+len(merged) > maxAlerts {
-		return fmt.Errorf("there are too many alerts: at most %d at a time", maxAlerts)
+	if err := i.book.room(merged); err != nil {
+		return err
 	}
 	put := make([]*amalert.Alert, 0, len(merged))
 	for fp, a := range merged {

@@ -35,6 +35,12 @@ func (f *front) changeSilences(h http.Handler, w http.ResponseWriter, r *http.Re
 		refuse(w, http.StatusInternalServerError, "the silences could not be read")
 		return
 	}
+	if r.Method == http.MethodPost {
+		if why := f.refusal(body, before); why != "" {
+			refuse(w, http.StatusBadRequest, why)
+			return
+		}
+	}
 	held := &answer{header: http.Header{}, status: http.StatusOK}
 	f.capturing, f.captured = true, nil
 	h.ServeHTTP(held, r)
