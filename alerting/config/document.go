@@ -86,6 +86,9 @@ func (e *expander) node(n *yaml.Node, depth int) *yaml.Node {
 	case yaml.AliasNode:
 		return e.node(n.Alias, depth+1)
 	case yaml.ScalarNode:
+		if strings.ContainsRune(n.Value, 0) { // written as \0: no name or label may have one in the database
+			e.problems.add(n, "the value holds a NUL character: remove it")
+		}
 		if n.Style&yaml.TaggedStyle != 0 && n.Tag != "!!str" {
 			e.problems.add(n, "tags such as %s are not known here: write the value alone", n.Tag)
 		}

@@ -43,3 +43,12 @@ func TestClassesOfUnicodeAreCounted(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestNULIsRefused: the notification log could not hold a receiver of that name.
+func TestNULIsRefused(t *testing.T) {
+	t.Parallel()
+	text := "route:\n  receiver: \"a\\0b\"\nreceivers: [{name: \"a\\0b\"}]\n"
+	if _, err := config.Load(config.Source{YAML: text}, options()); err == nil || !strings.Contains(err.Error(), "line 2: the value holds a NUL character") {
+		t.Error(err)
+	}
+}

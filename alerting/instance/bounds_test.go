@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 )
 
 // TestSilencesThatTakeMuchMemoryAreRefused: sixty kilobytes of classes are a hundred megabytes when they are compiled, and come back at each start.
@@ -65,5 +66,29 @@ func TestAnAlertWithANULIsKept(t *testing.T) {
 				t.Errorf("the table has %v", a)
 			}
 		}
+	})
+}
+
+// TestLongGroupsAreRemembered: an index of PostgreSQL holds 2,700 bytes a row, and what it does not take would be tried for ever.
+func TestLongGroupsAreRemembered(t *testing.T) {
+	story(t, plainConfig, func(w *world) {
+		w.start()
+		for _, end := range []string{"a", "b"} {
+			w.does(http.MethodPost, "/api/v2/alerts", fmt.Sprintf(`[{"labels": {"alertname": "A", "project": %q}}]`, strings.Repeat("ü", 10_000)+end), http.StatusOK)
+		}
+		w.update()
+		w.after(time.Minute)
+		if len(w.table.log) != 2 {
+			t.Errorf("the table has %d entries, want 2", len(w.table.log))
+		}
+		for key, e := range w.table.log {
+			if len(e.GroupKey) > 1000 || !utf8.ValidString(e.GroupKey) {
+				t.Errorf("%v is %d bytes long", key, len(e.GroupKey))
+			}
+		}
+		w.hears("team", "A", "A")
+		w.restart()
+		w.after(time.Minute)
+		w.hears("team")
 	})
 }

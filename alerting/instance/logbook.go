@@ -3,12 +3,15 @@ package instance
 import (
 	"bufio"
 	"bytes"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
+	"encoding/hex"
 	"fmt"
 	"log/slog"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -109,7 +112,7 @@ func (b *logbook) Log(r *nflogpb.Receiver, group string, firing, resolved []uint
 		return err
 	}
 	b.save(alert.LogEntry{
-		GroupKey: group, Receiver: receiverName(r), LoggedAt: m.Entry.Timestamp.AsTime(), ExpiresAt: m.ExpiresAt.AsTime(), Body: body,
+		GroupKey: keyOf(group), Receiver: keyOf(receiverName(r)), LoggedAt: m.Entry.Timestamp.AsTime(), ExpiresAt: m.ExpiresAt.AsTime(), Body: body,
 	})
 	return nil
 }
@@ -238,4 +241,16 @@ func decodeEntry(body []byte) (*nflogpb.MeshEntry, error) {
 // receiverName names an integration of a receiver as the table does.
 func receiverName(r *nflogpb.Receiver) string {
 	return fmt.Sprintf("%s/%s/%d", r.GroupName, r.Integration, r.Idx)
+}
+
+// maxKey is how long a key of the table may be, in bytes: two of them fit into its index. Labels, matchers and names may be longer.
+const maxKey = 1000
+
+// keyOf is the text as a key of the table: itself, or how it begins and its hash. The entry holds the whole of it.
+func keyOf(text string) string {
+	if len(text) <= maxKey {
+		return text
+	}
+	sum := sha256.Sum256([]byte(text))
+	return strings.ToValidUTF8(text[:maxKey-1-hex.EncodedLen(len(sum))], "") + "#" + hex.EncodeToString(sum[:])
 }
