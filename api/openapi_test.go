@@ -102,10 +102,18 @@ func (c call) at(monitor, incident, ping string) (path string, body any) {
 		id = incident
 	}
 	path = strings.NewReplacer("{id}", id, "{ping_id}", ping).Replace(c.path)
-	if c.id == "preview-schedule" {
+	switch {
+	case c.id == "preview-schedule":
 		path += "?interval=1h"
+	case strings.HasSuffix(c.path, "/routes/test"):
+		path += "?label=alertname=MonitorMissed"
 	}
-	if c.body {
+	switch {
+	case c.id == "put-dependencies":
+		body = `{"depends_on":[]}`
+	case c.id == "replace-maintenance-window":
+		body = `{"name":"n","scope":{"all":true},"starts_at":"2999-01-01T00:00:00Z","ends_at":"2999-01-02T00:00:00Z"}`
+	case c.body:
 		body = `{"name":"n","schedule":{"interval":"1h"}}`
 	}
 	return path, body

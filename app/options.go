@@ -107,6 +107,7 @@ type Series struct {
 
 // Alerting says what routes alerts, and through what they can be sent.
 type Alerting struct {
+	CABundle   bool   // the environment has AWS_CA_BUNDLE
 	ConfigFile string // Alertmanager's YAML for the organisation of a single-user install; empty: the API's
 
 	SlackClientID       string // of the Slack app; empty: there is none

@@ -238,7 +238,7 @@ func (r *routing) instance(org tenant.OrgID) instance.Options {
 func (r *routing) receivers(org tenant.OrgID) (*receivers.Receivers, error) {
 	return receivers.New(receivers.Options{
 		Org: org, Dial: r.dial, Client: r.client, Log: r.log, Kinds: r.options.Kinds, Factories: r.factories(org),
-		Email: r.mailer.Email(org), ExternalURL: r.external, Logger: r.app.log,
+		Email: r.mailer.Email(org), ExternalURL: r.external, Files: r.app.o.Alerting.ConfigFile != "", CABundle: r.app.o.Alerting.CABundle, Logger: r.app.log,
 	})
 }
 

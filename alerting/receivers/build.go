@@ -38,7 +38,7 @@ func integrations(list []built) []notify.Integration {
 
 // receiver builds the integrations of one receiver: Alertmanager's in its order, then mail, then ours in theirs.
 func (r *Receivers) receiver(c *config.Config, rc amconfig.Receiver, t *template.Template) ([]built, error) {
-	rc, err := safe(rc)
+	rc, err := r.safe(rc)
 	if err != nil {
 		return nil, err
 	}

@@ -35,7 +35,7 @@ import (
 func TestMain(m *testing.M) {
 	// The AWS SDK tries thrice by itself; a table of every status has no time for that.
 	_ = os.Setenv("AWS_MAX_ATTEMPTS", "1")
-	_ = os.Unsetenv("AWS_CA_BUNDLE") // SNS is refused with it, as TestSNS shows
+	_ = os.Unsetenv("AWS_CA_BUNDLE") // the SDK would make connections of its own
 	goleak.VerifyTestMain(m)
 }
 

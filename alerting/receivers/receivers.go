@@ -48,6 +48,10 @@ type Options struct {
 	Email EmailFactory
 	// ExternalURL of the organisation's Alertmanager, for what Test sends; nil: http://localhost.
 	ExternalURL *url.URL
+	// Files lets a configuration name files of this machine: it is the operator's own.
+	Files bool
+	// CABundle says that the environment has AWS_CA_BUNDLE, by which the AWS SDK makes connections past Dial: there is no SNS then.
+	CABundle bool
 	// AttemptTimeout bounds an attempt; 0: 10 s.
 	AttemptTimeout time.Duration
 	// Logger is the process's; nil: none.

@@ -3,7 +3,6 @@ package receivers
 import (
 	"errors"
 	"fmt"
-	"os"
 	"reflect"
 	"strings"
 
@@ -45,7 +44,7 @@ func kinds() map[string]string {
 func oneAtATime(kind string) bool { return kind == "telegram" || kind == "wechat" }
 
 // safe returns a copy of Alertmanager's receiver that follows no redirects, or says why it cannot be used.
-func safe(rc amconfig.Receiver) (amconfig.Receiver, error) {
+func (r *Receivers) safe(rc amconfig.Receiver) (amconfig.Receiver, error) {
 	known := kinds()
 	v := reflect.ValueOf(&rc).Elem()
 	for i := range v.NumField() {
@@ -64,7 +63,7 @@ func safe(rc amconfig.Receiver) (amconfig.Receiver, error) {
 			}
 			one := reflect.New(list.Type().Elem().Elem())
 			one.Elem().Set(list.Index(j).Elem())
-			if err := isolate(one.Elem()); err != nil {
+			if err := isolate(one.Elem(), r.o.Files); err != nil {
 				return rc, fmt.Errorf("%s[%d]: %w", key, j, err)
 			}
 			copies.Index(j).Set(one)
@@ -72,16 +71,16 @@ func safe(rc amconfig.Receiver) (amconfig.Receiver, error) {
 		list.Set(copies)
 	}
 	for i, c := range rc.SNSConfigs {
-		if err := checkSNS(c); err != nil {
+		if err := checkSNS(c, r.o.CABundle); err != nil {
 			return rc, fmt.Errorf("sns_configs[%d]: %w", i, err)
 		}
 	}
 	return rc, nil
 }
 
-// isolate makes the HTTP configuration of a copied entry safe, and refuses what reads files.
-func isolate(entry reflect.Value) error {
-	if name := fileIn(entry); name != "" {
+// isolate makes the HTTP configuration of a copied entry safe, and refuses what reads files, unless files are allowed.
+func isolate(entry reflect.Value, files bool) error {
+	if name := fileIn(entry); name != "" && !files {
 		return fmt.Errorf("%s reads from the server's own machine, which is not allowed: give the value itself", name)
 	}
 	field := entry.FieldByName("HTTPConfig")
@@ -150,11 +149,11 @@ func empty(v reflect.Value) bool {
 	return v.IsZero()
 }
 
-func checkSNS(c *amconfig.SNSConfig) error {
+func checkSNS(c *amconfig.SNSConfig, bundle bool) error {
 	switch {
 	case c.UseAWSHTTPClient:
 		return errors.New("use_aws_http_client is not allowed")
-	case os.Getenv("AWS_CA_BUNDLE") != "":
+	case bundle:
 		return errors.New("SNS cannot be used while AWS_CA_BUNDLE is set in the server's environment")
 	case c.Sigv4.Profile != "":
 		return errors.New("sigv4.profile would use the server's own credentials: give access_key and secret_key")

@@ -181,10 +181,14 @@ func TestWhatIsRefused(t *testing.T) {
 			t.Errorf("%s: %v", words, err)
 		}
 	}
-	t.Setenv("AWS_CA_BUNDLE", "/etc/passwd")
-	b := newBundle(t)
+	b := newBundle(t, func(o *receivers.Options) { o.CABundle = true })
 	if _, err := b.receivers.Build(b.config("sns_configs", "topic_arn: a\nsigv4: {region: r, access_key: a, secret_key: s}"), b.tmpl); err == nil {
 		t.Error("SNS with AWS_CA_BUNDLE was built")
+	}
+	file := "url_file: /etc/tokiflow/url"
+	own := newBundle(t, func(o *receivers.Options) { o.Files = true })
+	if _, err := own.receivers.Build(own.config("webhook_configs", file), own.tmpl); err != nil {
+		t.Errorf("the operator's own file: %v", err)
 	}
 }
 

@@ -138,6 +138,7 @@ func (s *serveCmd) Run(ctx context.Context, e environment) error {
 	ctx, stop := untilSignal(ctx)
 	defer stop()
 	o := s.options(s.logger(e.stderr))
+	o.Alerting.CABundle = e.isSet("AWS_CA_BUNDLE")
 	if s.AlertmanagerConfig != "" { // else a hang-up ends the process, as it does others
 		reload := make(chan os.Signal, 1)
 		signal.Notify(reload, syscall.SIGHUP)

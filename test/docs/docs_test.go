@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/tokiflow/tokiflow/infra/pg/pgtest"
+	"github.com/tokiflow/tokiflow/test/services"
 )
 
 const root = "../.."
@@ -141,6 +142,12 @@ func TestEveryLineOfThePages(t *testing.T) {
 	for _, page := range []string{"docs/quick-start.md", "docs/troubleshooting.md"} {
 		t.Run(filepath.Base(page), func(t *testing.T) { follow(t, s.env, page) })
 	}
+	t.Run("Alertmanager", func(t *testing.T) {
+		env := append(s.env, "PATH="+filepath.Dir(services.AmtoolProgram(t))+":"+s.bin+":"+os.Getenv("PATH"))
+		for _, page := range []string{"docs/alerting.md", "docs/alerting-configuration.md"} {
+			t.Run(filepath.Base(page), func(t *testing.T) { follow(t, env, page) })
+		}
+	})
 	t.Run("Prometheus", func(t *testing.T) {
 		env := append(s.env, "PROMETHEUS="+prometheusOfThePage(t, s))
 		for _, page := range []string{"docs/prometheus.md", "docs/rules.md", "docs/forwarding.md"} {

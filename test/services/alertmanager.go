@@ -85,13 +85,18 @@ func (s *AlertmanagerServer) answers() bool {
 // another status than 0. Where it cannot be built the test is skipped, or fails where TOKIFLOW_TEST_REQUIRE is set.
 func Amtool(t testing.TB, stdin []byte, args ...string) (string, error) {
 	t.Helper()
-	program := alertmanagerPrograms(t)["TOKIFLOW_TEST_AMTOOL"]
-	t.Attr("part", "amtool")
-	cmd := exec.CommandContext(t.Context(), program, args...) //nolint:gosec // what we built
+	cmd := exec.CommandContext(t.Context(), AmtoolProgram(t), args...) //nolint:gosec // what we built
 	cmd.Stdin = bytes.NewReader(stdin)
 	cmd.Env = append(os.Environ(), "HOME="+t.TempDir())
 	said, err := cmd.CombinedOutput()
 	return string(said), err
+}
+
+// AmtoolProgram is where amtool is. Where it cannot be built the test is skipped, or fails where TOKIFLOW_TEST_REQUIRE is set.
+func AmtoolProgram(t testing.TB) string {
+	t.Helper()
+	t.Attr("part", "amtool")
+	return alertmanagerPrograms(t)["TOKIFLOW_TEST_AMTOOL"]
 }
 
 // AlertmanagerTests is the folder of Alertmanager's own acceptance tests, compiled: acceptance.test and cli.test, with amtool. Where
