@@ -25,7 +25,8 @@ import (
 const (
 	apiPrefix   = "/api/v2/"
 	maxBody     = 4 << 20
-	maxReads    = 16 // at a time
+	maxReads    = 3 // at a time: each may write out all alerts, tens of megabytes, several times over
+	readWait    = 5 * time.Second
 	saveRequest = 5 * time.Second
 )
 
@@ -90,21 +91,32 @@ func (f *front) serveAPI(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 	switch {
 	case r.Method == http.MethodGet:
-		select {
-		case f.reads <- struct{}{}:
-			defer func() { <-f.reads }()
-			if r.URL.Path == apiPrefix+"status" {
-				h = withVersion(h)
-			}
-			h.ServeHTTP(w, r)
-		default:
+		if !f.mayRead(r.Context()) {
 			refuse(w, http.StatusServiceUnavailable, "too many requests at a time, try again")
+			return
 		}
+		defer func() { <-f.reads }()
+		if r.URL.Path == apiPrefix+"status" {
+			h = withVersion(h)
+		}
+		h.ServeHTTP(w, r)
 	case r.Method == http.MethodPost && r.URL.Path == apiPrefix+"silences",
 		r.Method == http.MethodDelete && strings.HasPrefix(r.URL.Path, apiPrefix+"silence/"):
 		f.changeSilences(h, w, r)
 	default:
 		h.ServeHTTP(w, r)
+	}
+}
+
+// mayRead waits for a turn, for readWait at most.
+func (f *front) mayRead(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, readWait)
+	defer cancel()
+	select {
+	case f.reads <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		return false
 	}
 }
 
