@@ -206,7 +206,8 @@ alerting:
       authorization: {credentials: %q}
       static_configs: [{targets: [%q]}]
 `, rules, apiKey, host)
-	prometheus := services.Prometheus(t, config)
+	// Without the flag what it sent before it had found us would come again after a minute.
+	prometheus := services.Prometheus(t, config, "--rules.alert.resend-delay=2s")
 	query := func() string { return p.amtool("alert", "query", "alertname=Watchdog", "cluster=home", "-o", "simple") }
 	eventually(t, time.Minute, "the alert is here", func() bool { return strings.Contains(query(), "Watchdog") })
 	write("vector(1) > 2")
