@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	netmail "net/mail"
+	"strings"
 	"time"
 
 	amalert "github.com/prometheus/alertmanager/alert"
@@ -214,7 +215,7 @@ func (f *flush) parted(r recipient.Recipient) (now []*amalert.Alert, held *recip
 func (f *flush) held(address string, reason recipient.Reason, due time.Time, alerts []recipient.Alert) *recipient.Held {
 	merged, more := recipient.Merge(nil, alerts)
 	return &recipient.Held{
-		ID: newID(), Address: address, Via: f.via, Index: f.index, GroupKey: f.group, Group: f.labels, Reason: reason, Why: f.why,
+		ID: newID(), Address: address, Via: f.via, Index: f.index, GroupKey: heldKey(f.group), Group: f.labels, Reason: reason, Why: f.why,
 		HeldAt: f.now, DueAt: due, Alerts: merged, More: more,
 	}
 }
@@ -274,4 +275,16 @@ func (f *flush) remember(address string, alerts []*amalert.Alert, m mail.Message
 		}
 	}
 	f.store.Delete(thread) // what comes next is another story
+}
+
+// maxGroupKey is how long the key of a group may be where it is stored, in bytes: an index holds it. Labels may be longer.
+const maxGroupKey = 1000
+
+// heldKey is the key of a group as it is stored: itself, or how it begins and its hash.
+func heldKey(group string) string {
+	if len(group) <= maxGroupKey {
+		return group
+	}
+	sum := sha256.Sum256([]byte(group))
+	return strings.ToValidUTF8(group[:maxGroupKey-1-hex.EncodedLen(len(sum))], "") + "#" + hex.EncodeToString(sum[:])
 }
