@@ -1,7 +1,11 @@
 package config_test
 
 import (
+	"fmt"
+	"runtime"
 	"testing"
+
+	"github.com/prometheus/alertmanager/template"
 
 	"github.com/tokiflow/tokiflow/alerting/config"
 )
@@ -18,7 +22,7 @@ func BenchmarkLoad(b *testing.B) {
 
 // BenchmarkStart is what an organisation's start takes: its stored configuration, and what renders its texts.
 func BenchmarkStart(b *testing.B) {
-	s, o := goodSource(), options()
+	s, o := goodSource(), options().Shared()
 	b.ReportAllocs()
 	for b.Loop() {
 		c, err := config.Read(s, o)
@@ -47,4 +51,47 @@ func BenchmarkRender(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// BenchmarkNewTemplate: the first reads the templates that everybody has, the others share them. Held is the heap that one keeps.
+func BenchmarkNewTemplate(b *testing.B) {
+	for _, shared := range []bool{false, true} {
+		b.Run(fmt.Sprintf("shared=%t", shared), func(b *testing.B) {
+			o := options()
+			if shared {
+				o = o.Shared()
+			}
+			var held []*template.Template
+			var configs []*config.Config
+			for range b.N {
+				c, err := config.Read(config.Default(), o)
+				if err != nil {
+					b.Fatal(err)
+				}
+				configs = append(configs, c)
+			}
+			before := heap()
+			b.ReportAllocs()
+			b.ResetTimer()
+			for _, c := range configs {
+				t, err := c.NewTemplate(external())
+				if err != nil {
+					b.Fatal(err)
+				}
+				held = append(held, t)
+			}
+			b.StopTimer()
+			b.ReportMetric(float64(heap()-before)/float64(len(held)), "held-B/op")
+			runtime.KeepAlive(held)
+			runtime.KeepAlive(configs)
+		})
+	}
+}
+
+func heap() uint64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
 }

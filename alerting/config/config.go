@@ -10,8 +10,6 @@ import (
 
 	"github.com/prometheus/alertmanager/config"
 	"go.yaml.in/yaml/v3"
-
-	"github.com/tokiflow/tokiflow/core/guarded"
 )
 
 // Kind is a kind of receiver that Alertmanager does not have. The package that implements it gives one.
@@ -43,8 +41,8 @@ type Config struct {
 	Templates map[string]string // by name, made safe to run
 	Source    Source
 
-	defaults []string // Options.DefaultTemplates
-	guard    *guarded.Guard
+	defaults *defaults
+	now      func() time.Time
 }
 
 // Source is what was written down: secrets in the clear.
@@ -64,4 +62,6 @@ type Options struct {
 	DefaultTemplates []string
 	// Now is the clock by which templates are stopped. nil: time.Now.
 	Now func() time.Time
+
+	shared *defaults // of Shared
 }

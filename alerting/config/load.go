@@ -55,7 +55,7 @@ func load(s Source, o Options, t trust) (*Config, error) {
 	p = append(p, wrong...)
 	names, wrong := s.templates(root, t)
 	p = append(p, wrong...)
-	c := &Config{Source: s, Entries: entries, Templates: map[string]string{}, defaults: o.DefaultTemplates, guard: newGuard()}
+	c := &Config{Source: s, Entries: entries, Templates: map[string]string{}, defaults: o.Shared().shared, now: o.Now}
 	if c.Alertmanager, err = decode(theirs); err != nil {
 		if found, ok := err.(Problems); ok { //nolint:errorlint // decode gives nothing else
 			p = append(p, found...)
@@ -74,14 +74,14 @@ func load(s Source, o Options, t trust) (*Config, error) {
 func (c *Config) prepare(o Options, theirs *yaml.Node, names []string, t trust) (p Problems) {
 	c.Alertmanager.Templates = names
 	for _, name := range names {
-		safe, err := c.guard.Rewrite(name, c.Source.Templates[name])
+		safe, err := c.defaults.guard.Rewrite(name, c.Source.Templates[name])
 		if err != nil {
 			p.addLine(0, "%s", plainTemplateError(err))
 			continue
 		}
 		c.Templates[name] = safe
 	}
-	all := newTexts(c.guard)
+	all := newTexts(c.defaults.guard)
 	all.config(c.Alertmanager, theirs)
 	for i, e := range c.Entries {
 		for _, k := range o.Kinds {
@@ -93,7 +93,7 @@ func (c *Config) prepare(o Options, theirs *yaml.Node, names []string, t trust) 
 	if p = append(p, all.problems...); len(p) > 0 || t == stored {
 		return p
 	}
-	return c.render(all.found, o.Now)
+	return c.render(all.found)
 }
 
 // templates says which of the stored templates the YAML names, in order. It names each by its name, or several by a pattern.

@@ -15,8 +15,8 @@ import (
 const maxSampleTime = 15 * time.Second
 
 // render renders every text once with alerts in all shapes, so that what is wrong with one shows now and not at night.
-func (c *Config) render(all []found, now func() time.Time) (p Problems) {
-	t, err := c.newTemplate(&url.URL{Scheme: "https", Host: "alertmanager.example.com"}, now)
+func (c *Config) render(all []found) (p Problems) {
+	t, err := c.NewTemplate(&url.URL{Scheme: "https", Host: "alertmanager.example.com"})
 	if err != nil {
 		p.addLine(0, "%s", err)
 		return p
@@ -26,7 +26,7 @@ func (c *Config) render(all []found, now func() time.Time) (p Problems) {
 		html, resolved bool
 	}
 	done := map[once]bool{}
-	began := now()
+	began := c.now()
 	samples := sampleData(began)
 	for _, f := range all {
 		key := once{f.safe, f.html, f.sendResolved}
@@ -43,10 +43,10 @@ func (c *Config) render(all []found, now func() time.Time) (p Problems) {
 				break
 			}
 		}
-		if now().Sub(began) > maxSampleTime {
+		if c.now().Sub(began) > maxSampleTime {
 			p.addLine(f.line, "the templates together take longer than %s: make them simpler", maxSampleTime)
 		}
-		if len(p) > maxProblems || now().Sub(began) > maxSampleTime {
+		if len(p) > maxProblems || c.now().Sub(began) > maxSampleTime {
 			break
 		}
 	}

@@ -45,7 +45,7 @@ type Store struct {
 
 // NewStore makes a Store. box may be nil: then no configuration can be put.
 func NewStore(backend Backend, box Box, o Options) *Store {
-	return &Store{backend: backend, box: box, options: o}
+	return &Store{backend: backend, box: box, options: o.Shared()}
 }
 
 // SetFile puts a file's configuration in the place of everything that was put, for every organisation. It may be called again with what

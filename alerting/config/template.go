@@ -1,12 +1,10 @@
 package config
 
 import (
-	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
-	htmltemplate "html/template"
 	"maps"
 	"net/url"
 	"regexp"
@@ -109,35 +107,15 @@ func newGuard() *guarded.Guard {
 
 // NewTemplate makes what renders the configuration's texts: Alertmanager's own templates, ours and the organisation's, the later over
 // the earlier. externalURL is that of the organisation's Alertmanager. Texts that are not of this configuration may be rendered too.
+// Each has bounds of its own for what its texts take together: one is not shared by organisations.
 func (c *Config) NewTemplate(externalURL *url.URL) (*template.Template, error) {
-	return c.newTemplate(externalURL, time.Now)
-}
-
-func (c *Config) newTemplate(externalURL *url.URL, now func() time.Time) (*template.Template, error) {
-	var text *texttemplate.Template
-	var html *htmltemplate.Template
-	guard := c.guard
-	if guard == nil { // it was not made by Load
-		guard = newGuard()
+	d, now := c.defaults, c.now
+	if d == nil { // it was not made by Load
+		d, now = newDefaults(nil), time.Now
 	}
-	functions := guard.Functions((&meter{now: now}).begin)
-	t, err := template.FromGlobs(nil, func(tt *texttemplate.Template, ht *htmltemplate.Template) {
-		text, html = tt.Funcs(functions), ht.Funcs(htmltemplate.FuncMap(functions))
-	})
+	t, err := d.template(d.guard.Functions((&meter{now: now}).begin))
 	if err != nil {
 		return nil, err
-	}
-	if err := guardDefaults(guard, text, html); err != nil {
-		return nil, fmt.Errorf("the templates of Alertmanager: %w", err)
-	}
-	for i, d := range c.defaults {
-		safe, err := guard.Rewrite(fmt.Sprintf("default %d", i), d)
-		if err != nil {
-			return nil, err
-		}
-		if err := t.Parse(strings.NewReader(safe)); err != nil {
-			return nil, err
-		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Templates)) {
 		if err := t.Parse(strings.NewReader(c.Templates[name])); err != nil {
@@ -146,23 +124,6 @@ func (c *Config) newTemplate(externalURL *url.URL, now func() time.Time) (*templ
 	}
 	t.ExternalURL = externalURL
 	return t, nil
-}
-
-// guardDefaults rewrites the templates that are there already.
-func guardDefaults(guard *guarded.Guard, text *texttemplate.Template, html *htmltemplate.Template) error {
-	var all bytes.Buffer
-	for _, t := range text.Templates() {
-		if t.Tree != nil && t.Name() != "" {
-			fmt.Fprintf(&all, "{{define %q}}%s{{end}}", t.Name(), t.Root)
-		}
-	}
-	safe, err := guard.Rewrite("", all.String())
-	if err != nil {
-		return err
-	}
-	_, err = text.Parse(safe)
-	_, htmlErr := html.Parse(safe)
-	return errors.Join(err, htmlErr)
 }
 
 // plainTemplateError takes out of an error's text what nobody wrote: the guards, and places in what was rewritten.

@@ -33,9 +33,10 @@ func BenchmarkInstances(b *testing.B) {
 			running := make([]*instance.Instance, 0, b.N)
 			o := benchOptions(b)
 			o.Notify = c.notify
+			shared := config.Options{}.Shared() // as a process has them
 			before := inUse()
 			for b.Loop() {
-				running = append(running, benchInstance(b, o, c.alerts, c.api))
+				running = append(running, benchInstance(b, o, shared, c.alerts, c.api))
 			}
 			if c.alerts > 0 {
 				time.Sleep(2 * time.Second) // they are told
@@ -80,9 +81,9 @@ func benchOptions(b *testing.B) instance.Options {
 	}
 }
 
-func benchInstance(b *testing.B, o instance.Options, alerts int, api bool) *instance.Instance {
+func benchInstance(b *testing.B, o instance.Options, shared config.Options, alerts int, api bool) *instance.Instance {
 	b.Helper()
-	c, err := config.Load(config.Source{YAML: plainConfig}, config.Options{})
+	c, err := config.Read(config.Source{YAML: plainConfig}, shared)
 	if err != nil {
 		b.Fatal(err)
 	}
