@@ -121,7 +121,7 @@ type Alerting struct {
 	ResendAPIKey    string // instead of SMTPURL
 	TrustRecipients bool   // addresses of mails are not asked whether they want them
 
-	StormGroups int           // first notifications of groups to a receiver in a minute that make a storm; negative: none do
+	StormGroups int           // first notifications of groups to a receiver in a minute that make a storm; 0: none do
 	GuardHold   time.Duration // how long missed and late are held while the pings of the whole installation are away; negative: not
 }
 

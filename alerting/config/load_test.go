@@ -297,11 +297,15 @@ func TestNothingIsNoEntry(t *testing.T) {
 	for _, text := range []string{
 		"route: {receiver: r, routes: [null]}\nreceivers: [{name: r}]", "route: {receiver: r, routes: [~]}\nreceivers: [{name: r}]", minimal("- "), minimal("  slack_configs: [null]"),
 		minimal("  opsgenie_configs: [null]"), minimal("  webhook_configs: [null]"), minimal("  webhook_configs: [&x null, *x]"),
-		minimal("  slack_configs: [{api_url: 'https://x.example', fields: [null], actions: [null]}]"), minimal("  rocketchat_configs: [null]"), minimal("inhibit_rules: [null]"), minimal("time_intervals: [null]"),
+		minimal("  slack_configs: [{api_url: 'https://x.example', fields: [null], actions: [null]}]"), minimal("  rocketchat_configs: [null]"), minimal("time_intervals: [null]"),
 	} {
 		if _, err := config.Load(config.Source{YAML: text}, options()); err == nil || !strings.Contains(err.Error(), "there is an empty entry in ") {
 			t.Errorf("%s: %v", text, err)
 		}
+	}
+	// An empty inhibition rule inhibits nothing, as with Alertmanager.
+	if _, err := config.Load(config.Source{YAML: minimal("inhibit_rules: [null]")}, options()); err != nil {
+		t.Error(err)
 	}
 	for _, text := range []string{
 		"route: null\nreceivers: [{name: r}]", "route: {receiver: r, routes: null}\nreceivers: null", minimal("global: null\ninhibit_rules: null\ntemplates: null\ntime_intervals: null"), minimal("  webhook_configs: null\n  chat_configs: null"),

@@ -99,7 +99,7 @@ type serveCmd struct {
 	SMTPFrom            string         `name:"smtp-from" placeholder:"ADDRESS" help:"Address that the installation's mails come from, as Tokiflow <alerts@example.org>." group:"alert"`
 	ResendAPIKey        string         `name:"resend-api-key" secret:"" placeholder:"KEY" help:"API key of Resend, to send the installation's mails by it." group:"alert"`
 	TrustRecipients     bool           `help:"Send alert mails without asking each address first whether it wants them." group:"alert"`
-	StormGroups         int            `default:"20" placeholder:"N" help:"Groups first told to one receiver within a minute; what is beyond becomes one message that lists all. -1: no limit." group:"alert"`
+	StormGroups         int            `default:"20" placeholder:"N" help:"Groups first told to one receiver within a minute; what is beyond becomes one message that lists all. 0: no limit." group:"alert"`
 	GuardHold           model.Duration `default:"15m" placeholder:"DURATION" help:"How long missed and late monitors are held back while the pings of the whole installation stay far below what is usual. 0s: not at all." group:"alert"`
 
 	ScrapeMaxSeries    int            `default:"1000000" placeholder:"N" help:"Series of an organisation's scrape; beyond it monitors are left out, and the scrape says how many. 0: no limit." group:"series"`
