@@ -51,6 +51,7 @@ func load(s Source, o Options, t trust) (*Config, error) {
 	if t == stored {
 		fillAddresses(root)
 	}
+	installationSends(root)
 	theirs, entries, wrong := o.split(root, t != stored)
 	p = append(p, wrong...)
 	names, wrong := s.templates(root, t)

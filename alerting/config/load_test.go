@@ -156,7 +156,7 @@ func TestWhatIsWrongIsToldWithItsLine(t *testing.T) {
 		minimal("- name: x\n  webhook_configs:\n  - url: https://x.example\n    max_alerts: [a]"):                          `line 8: a list cannot stand here: write a number`,
 		minimal("- name: x\n  webhook_configs:\n  - url: https://x.example\n    http_config: {basic_auth: hunter2hunter}"): `line 8: this value cannot stand here: write a mapping`,
 		minimal("- name: x\n  webhook_configs:\n  - url: https://x.example\n  - {}\n"):                                     `line 8: one of url or url_file must be configured`,
-		minimal("- name: x\n  email_configs:\n  - to: x@example.com"):                                                      `line 7: no global SMTP smarthost set`,
+		minimal("- name: x\n  email_configs:\n  - {to: x@example.com, auth_username: u}"):                                  `line 7: no global SMTP smarthost set`,
 		minimal("- name: x\n  email_configs:\n  - {smarthost: 'a:1', from: a@b.c}"):                                        `line 7: missing to address in email config`,
 		minimal("- {}"):                       `line 5: missing name in receiver`,
 		minimal("- name: r"):                  `line 5: the receiver "r" is there twice: it is in line 4 already`,
@@ -200,7 +200,7 @@ receivers:
       - channel: x
   - name: b
     email_configs:
-      - to: x
+      - from: x@example.com
 `}, options())
 	var p config.Problems
 	if !errors.As(err, &p) {

@@ -127,7 +127,7 @@ func (s *bundle) must(err error) {
 // emailConfig is an entry as a configuration has it that says nothing but to whom.
 func emailConfig(to string) *amconfig.EmailConfig {
 	return &amconfig.EmailConfig{
-		To: to, From: mail.InstallationFrom, Smarthost: amconfig.HostPort{Host: mail.InstallationHost, Port: "25"}, HTML: amconfig.DefaultEmailConfig.HTML,
+		To: to, From: config.InstallationFrom, Smarthost: amconfig.HostPort{Host: config.InstallationHost, Port: "25"}, HTML: amconfig.DefaultEmailConfig.HTML,
 		Headers: map[string]string{},
 	}
 }

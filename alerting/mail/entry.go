@@ -22,13 +22,6 @@ import (
 	"github.com/tokiflow/tokiflow/core/tenant"
 )
 
-// InstallationHost is the smarthost of an entry that has none: its mails go by the installation's sender, and come from its address
-// where `from` is Installation's. Alertmanager's configuration must have both; the name resolves to nothing anywhere (RFC 2606).
-const InstallationHost = "installation.invalid"
-
-// InstallationFrom is the sender's address of such an entry.
-const InstallationFrom = "installation@" + InstallationHost
-
 var errNoSender = errors.New("this server has no way to send mail of its own: give the entry a server or an API key, or start with --smtp-url or --resend-api-key")
 
 // entry is what a configuration says of mails: an entry of email_configs or resend_configs.
@@ -69,10 +62,10 @@ func (m *Mailer) emailEntry(c *amconfig.EmailConfig) (entry, error) {
 			e.headers[name] = value
 		}
 	}
-	if e.from == InstallationFrom {
+	if e.from == config.InstallationFrom {
 		e.from = ""
 	}
-	if c.Smarthost.Host == "" || c.Smarthost.Host == InstallationHost {
+	if c.Smarthost.Host == "" || c.Smarthost.Host == config.InstallationHost {
 		e.sender = m.o.Sender
 		return e, nil
 	}

@@ -1,6 +1,8 @@
 package mail_test
 
 import (
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -16,9 +18,6 @@ import (
 func TestAsAConfigurationGivesThem(t *testing.T) {
 	s := newBundle(t, mailtest.Options{}, trusting)
 	c, err := config.Load(config.Source{YAML: `
-global:
-  smtp_smarthost: installation.invalid:25
-  smtp_from: installation@installation.invalid
 route:
   receiver: team
 receivers:
@@ -46,5 +45,23 @@ receivers:
 	taken := s.server.Taken()
 	if got := taken[len(taken)-1]; got.To != "boss@example.com" || !strings.Contains(got.Data, "\r\n\r\nfiring\r\n") && !strings.Contains(got.Data, "\r\n\r\nfiring") {
 		t.Errorf("got %+v", got)
+	}
+}
+
+// TestTheExamplesOfTheDocumentation are configurations that are good, and that the installation sends for.
+func TestTheExamplesOfTheDocumentation(t *testing.T) {
+	text, err := os.ReadFile("../../docs/email.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllSubmatch(text, -1)
+	for _, block := range blocks {
+		c, err := config.Load(config.Source{YAML: string(block[1])}, config.Options{Kinds: []config.Kind{mail.Kind()}, CheckURL: safehttp.CheckURL})
+		if err != nil || c.Alertmanager.Receivers[0].EmailConfigs[0].Smarthost.Host != config.InstallationHost || len(c.Entries) != 1 {
+			t.Errorf("%v\n%s", err, block[1])
+		}
+	}
+	if len(blocks) != 1 {
+		t.Errorf("there are %d", len(blocks))
 	}
 }
