@@ -222,7 +222,7 @@ func alertingViolations(err error, isYAML bool) error {
 		return err
 	}
 	all := []error{err}
-	if several, ok := f.Err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // it is what holds them
+	if several, ok := f.Err.(interface{ Unwrap() []error }); ok {
 		all = several.Unwrap()
 	}
 	v := violations{}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -104,10 +105,11 @@ func alike(without map[uuid.UUID][]history.Window, monitors []uuid.UUID) map[str
 		if len(list) == 0 || len(monitors) > 0 && !slices.Contains(monitors, id) {
 			continue
 		}
-		key := ""
+		var b strings.Builder
 		for _, w := range list {
-			key += fmt.Sprintf("%d-%d ", w.From.UnixMicro(), w.To.UnixMicro())
+			_, _ = fmt.Fprintf(&b, "%d-%d ", w.From.UnixMicro(), w.To.UnixMicro())
 		}
+		key := b.String()
 		if sets[key] == nil {
 			sets[key] = &set{without: list}
 		}

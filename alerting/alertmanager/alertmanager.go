@@ -70,7 +70,7 @@ func read(n *yaml.Node, allowPrivate bool) (entry, error) {
 		return e, errors.New("resend_interval: must be from 10s to 1h")
 	}
 	for name := range e.Labels {
-		if !model.LabelName(name).IsValid() {
+		if !model.UTF8Validation.IsValidLabelName(name) {
 			return e, fmt.Errorf("labels: %q cannot be the name of a label", name)
 		}
 	}

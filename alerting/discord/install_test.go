@@ -192,7 +192,7 @@ func TestStatesAreBound(t *testing.T) {
 	state = s.begin(s.browser, "ops")
 	id, rest, _ := strings.Cut(state, ".")
 	refused("another organisation", s.browser, "code=good&state="+uuid.NewString()+"."+rest)
-	state = s.begin(s.browser, "ops")
+	s.begin(s.browser, "ops")
 	refused("another state", s.browser, "code=good&state="+id+".x")
 	mine, theirs := s.newBrowser(), s.newBrowser()
 	s.begin(mine, "mine")
@@ -249,8 +249,13 @@ func TestWhoMayConnect(t *testing.T) {
 		path, key string
 		status    int
 	}{
-		{"/api/discord/install?name=ops", "", 401}, {"/api/discord/install?name=ops", "tkf_other", 401}, {"/api/discord/install?name=ops", "tkf_read", 403},
-		{"/api/discord/install", "tkf_write", 422}, {"/api/discord/install?name=Ops%20", "tkf_write", 422}, {"/api/discord/connections", "", 401}, {"/api/discord/connections", "tkf_write", 403},
+		{"/api/discord/install?name=ops", "", 401},
+		{"/api/discord/install?name=ops", "tkf_other", 401},
+		{"/api/discord/install?name=ops", "tkf_read", 403},
+		{"/api/discord/install", "tkf_write", 422},
+		{"/api/discord/install?name=Ops%20", "tkf_write", 422},
+		{"/api/discord/connections", "", 401},
+		{"/api/discord/connections", "tkf_write", 403},
 	} {
 		if status, _, body := s.get(s.browser, c.path, c.key); status != c.status || !strings.Contains(body, `"detail"`) {
 			t.Errorf("%s: %d: %s", c.path, status, body)

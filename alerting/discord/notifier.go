@@ -191,7 +191,8 @@ func embedOf(a *amalert.Alert) embed {
 		e.URL = link
 	}
 	for _, f := range []struct{ name, value string }{
-		{"Project", string(a.Labels[alert.LabelProject])}, {"Severity", string(a.Labels[alert.LabelSeverity])},
+		{"Project", string(a.Labels[alert.LabelProject])},
+		{"Severity", string(a.Labels[alert.LabelSeverity])},
 		{"Since", "<t:" + strconv.FormatInt(a.StartsAt.Unix(), 10) + ":R>"},
 	} {
 		if f.value != "" && (f.name != "Since" || !a.Resolved()) {

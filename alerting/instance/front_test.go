@@ -182,7 +182,7 @@ func TestAnOpenAlertIsShownWithAnEndThatMakesSense(t *testing.T) {
 		}
 		for _, a := range append(w.list("/api/v2/alerts"), shown...) {
 			ends, err := time.Parse(time.RFC3339, fmt.Sprint(a["endsAt"]))
-			if err != nil || ends.Sub(time.Now()).Round(time.Second) != 5*time.Minute {
+			if err != nil || time.Until(ends).Round(time.Second) != 5*time.Minute {
 				t.Errorf("it is shown to end at %v (%v)", a["endsAt"], err)
 			}
 		}

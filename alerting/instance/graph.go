@@ -3,6 +3,7 @@ package instance
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/prometheus/alertmanager/dispatch"
@@ -67,8 +68,8 @@ func (i *Instance) build(life context.Context, c *config.Config) (*graph, error)
 			g.teller = i.o.Teller(Pipeline{Next: telling, Whole: g.flushes, Log: i.log, Integrations: integrations})
 			telling = g.teller
 		}
-		for n := len(i.o.Stages) - 1; n >= 0; n-- {
-			telling = i.o.Stages[n](telling)
+		for _, stage := range slices.Backward(i.o.Stages) {
+			telling = stage(telling)
 		}
 		g.flushes.next = notify.MultiStage{g.flushes.next, acknowledged{}, telling}
 	}

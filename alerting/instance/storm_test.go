@@ -31,7 +31,7 @@ func (w *world) tally() map[string]string {
 	defer p.mu.Unlock()
 	out := map[string]string{}
 	for _, message := range p.heard {
-		for _, name := range strings.Fields(message) {
+		for name := range strings.FieldsSeq(message) {
 			state, monitor := "f", name
 			if strings.HasPrefix(name, "-") {
 				state, monitor = "r", name[1:]

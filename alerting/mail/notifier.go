@@ -117,7 +117,8 @@ func (f *flush) addresses() ([]*netmail.Address, error) {
 	var failed error
 	data := notify.GetTemplateData(f.ctx, f.t, f.alerts, f.m.log)
 	text := notify.TmplText(f.t, data, &failed)
-	from, to := text(f.entry.from), text(f.entry.to)
+	given := f.entry
+	from, to := text(given.from), text(given.to)
 	if failed != nil {
 		return nil, fmt.Errorf("the template of to or from: %w", failed)
 	}

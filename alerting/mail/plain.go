@@ -56,7 +56,7 @@ func wrap(s, indent string) string {
 	room := width - utf8.RuneCountInString(indent)
 	for line := range strings.SplitSeq(s, "\n") {
 		at := ""
-		for _, word := range strings.Fields(line) {
+		for word := range strings.FieldsSeq(line) {
 			switch {
 			case at == "":
 				at = word

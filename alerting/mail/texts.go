@@ -9,7 +9,7 @@ import (
 )
 
 //go:embed templates/*.html
-var files embed.FS //nolint:gochecknoglobals // embedded
+var files embed.FS
 
 // What stands in a text that a configuration's template gave where our own text goes.
 const (

@@ -51,7 +51,7 @@ func (m *Manager) adopt(ctx context.Context, org tenant.OrgID, lost <-chan struc
 	m.mu.Lock()
 	closed := m.closed
 	if !closed {
-		m.newSession(org, true, lost)
+		m.newSession(org, true, lost) //nolint:contextcheck // it lives as long as the lock, not as the step that took it
 	}
 	m.mu.Unlock()
 	if closed {

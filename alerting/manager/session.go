@@ -73,7 +73,7 @@ func (s *session) idle(now time.Time, after time.Duration) bool {
 	}
 	select {
 	case <-s.ready:
-		return s.err == nil && !(s.owner && s.instance.Busy())
+		return s.err == nil && (!s.owner || !s.instance.Busy())
 	default:
 		return false
 	}
@@ -312,7 +312,7 @@ func (m *Manager) session(ctx context.Context, org tenant.OrgID) (*session, erro
 		}
 		s := m.sessions[org]
 		if s == nil || s.ending() {
-			s = m.newSession(org, false, nil)
+			s = m.newSession(org, false, nil) //nolint:contextcheck // it serves others too, and outlives who asked first
 		}
 		m.mu.Unlock()
 		s.touch(time.Now())

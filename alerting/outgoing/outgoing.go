@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -73,9 +74,7 @@ func Post(ctx context.Context, client *http.Client, to string, header http.Heade
 		return nil, false, fmt.Errorf("the request cannot be made: %w", withoutURL(err))
 	}
 	req.Header.Set("User-Agent", "tokiflow")
-	for name, values := range header {
-		req.Header[name] = values
-	}
+	maps.Copy(req.Header, header)
 	res, err := client.Do(req)
 	if err != nil {
 		if errors.Is(err, context.DeadlineExceeded) {

@@ -156,7 +156,7 @@ func TestMessageID(t *testing.T) {
 	if got := outgoing.MessageID(outgoing.WithMessageID(t.Context(), id)); got != id {
 		t.Errorf("%s", got)
 	}
-	if outgoing.MessageID(t.Context()) == outgoing.MessageID(t.Context()) {
+	if first, second := outgoing.MessageID(t.Context()), outgoing.MessageID(t.Context()); first == second {
 		t.Error("the same twice")
 	}
 }

@@ -65,7 +65,7 @@ var errNotTold = errors.New("a resolved alert of a storm has not been told yet")
 // join makes the alerts of a flush members, and waits until those that are resolved were told.
 func (s *Storms) join(ctx context.Context, f flush) error {
 	s.mu.Lock()
-	g, r := s.group(f)
+	g, r := s.group(f) //nolint:contextcheck // a group outlives the flush that begins it: it runs by the context of the storms
 	waits := false
 	for _, a := range f.alerts {
 		m := g.take(memberKey{f.group, a.Fingerprint()}, a, f)

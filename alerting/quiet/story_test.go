@@ -57,7 +57,8 @@ func (c *centre) SaveLog(_ context.Context, _ tenant.OrgID, entries []alert.LogE
 }
 
 func (c *centre) SaveSilences(context.Context, tenant.OrgID, []alert.StoredSilence) error { return nil }
-func (c *centre) SaveAlerts(context.Context, tenant.OrgID, []alert.Routed) error          { return nil }
+
+func (c *centre) SaveAlerts(context.Context, tenant.OrgID, []alert.Routed) error { return nil }
 
 func (c *centre) RemoveAlerts(_ context.Context, _ tenant.OrgID, told []alert.Key) error {
 	c.mu.Lock()

@@ -159,7 +159,7 @@ func List(c *config.Config) []alert.Receiver {
 			}
 			kind := known[yamlKey(v.Type().Field(i))]
 			for j := range v.Field(i).Len() {
-				rs, ok := v.Field(i).Index(j).Interface().(notify.ResolvedSender)
+				rs, ok := reflect.TypeAssert[notify.ResolvedSender](v.Field(i).Index(j))
 				one.Integrations = append(one.Integrations, alert.Integration{
 					Name: kind + "[" + strconv.Itoa(j) + "]", Kind: kind, SendResolved: ok && rs.SendResolved(),
 				})

@@ -67,31 +67,47 @@ func protocols() []protocol {
 			return "text/plain", "ok"
 		}, accepts: withBody, contains: []string{`"attachments"`, "nightly backup missed its deadline"}},
 		{name: "slack app token", list: "slack_configs", entry: "app_token: SECRET\napp_url: URL/api/chat.postMessage\nchannel: '#ops'", answer: asJSON(`{"ok":true}`), accepts: withBody},
-		{name: "pagerduty", list: "pagerduty_configs", entry: "routing_key: SECRET\nurl: URL/v2/enqueue", also: []int{tooMany},
-			contains: []string{`"event_action":"trigger"`, `[FIRING] nightly backup missed`, `"client":"Tokiflow"`}},
+		{
+			name: "pagerduty", list: "pagerduty_configs", entry: "routing_key: SECRET\nurl: URL/v2/enqueue", also: []int{tooMany},
+			contains: []string{`"event_action":"trigger"`, `[FIRING] nightly backup missed`, `"client":"Tokiflow"`},
+		},
 		{name: "pagerduty v1", list: "pagerduty_configs", entry: "service_key: SECRET\nhttp_config: {tls_config: {insecure_skip_verify: true}}", secure: true, also: []int{http.StatusForbidden}},
 		{name: "opsgenie", list: "opsgenie_configs", entry: "api_key: SECRET\napi_url: URL/", also: []int{tooMany}, contains: []string{"/v2/alerts", "[FIRING] nightly backup"}},
 		{name: "victorops", list: "victorops_configs", entry: "api_key: SECRET\napi_url: URL/alert/\nrouting_key: ops", contains: []string{`"message_type":"CRITICAL"`, "nightly backup"}},
-		{name: "pushover", list: "pushover_configs", entry: "user_key: SECRET\ntoken: SECRET\nhttp_config: {tls_config: {insecure_skip_verify: true}}", secure: true,
-			contains: []string{"message=nightly"}},
-		{name: "telegram", list: "telegram_configs", entry: "bot_token: '12345:SECRET'\nchat_id: 1\napi_url: URL", also: []int{tooMany}, answer: telegram, bodies: true, accepts: withBody,
-			contains: []string{"sendMessage", "HTML"}},
+		{
+			name: "pushover", list: "pushover_configs", entry: "user_key: SECRET\ntoken: SECRET\nhttp_config: {tls_config: {insecure_skip_verify: true}}", secure: true,
+			contains: []string{"message=nightly"},
+		},
+		{
+			name: "telegram", list: "telegram_configs", entry: "bot_token: '12345:SECRET'\nchat_id: 1\napi_url: URL", also: []int{tooMany}, answer: telegram, bodies: true, accepts: withBody,
+			contains: []string{"sendMessage", "HTML"},
+		},
 		{name: "webex", list: "webex_configs", entry: "room_id: r\napi_url: URL/v1/messages\nhttp_config: {authorization: {credentials: SECRET}}", contains: []string{`"markdown"`}},
 		{name: "msteams", list: "msteams_configs", entry: "webhook_url: URL/SECRET", contains: []string{`"MessageCard"`}},
 		{name: "msteamsv2", list: "msteamsv2_configs", entry: "webhook_url: URL/SECRET", contains: []string{`"AdaptiveCard"`}},
-		{name: "jira", list: "jira_configs", entry: "api_url: URL/rest/api/2/\nproject: OPS\nissue_type: Bug\nhttp_config: {basic_auth: {username: u, password: SECRET}}", also: []int{tooMany},
-			answer: asJSON(`{"issues":[],"total":0,"key":"OPS-1"}`), accepts: withBody},
-		{name: "rocketchat", list: "rocketchat_configs", entry: "api_url: URL\ntoken: SECRET\ntoken_id: SECRETid\nchannel: ops", answer: asJSON(`{"success":true}`),
-			accepts: withBody, contains: []string{"nightly backup"}},
+		{
+			name: "jira", list: "jira_configs", entry: "api_url: URL/rest/api/2/\nproject: OPS\nissue_type: Bug\nhttp_config: {basic_auth: {username: u, password: SECRET}}", also: []int{tooMany},
+			answer: asJSON(`{"issues":[],"total":0,"key":"OPS-1"}`), accepts: withBody,
+		},
+		{
+			name: "rocketchat", list: "rocketchat_configs", entry: "api_url: URL\ntoken: SECRET\ntoken_id: SECRETid\nchannel: ops", answer: asJSON(`{"success":true}`),
+			accepts: withBody, contains: []string{"nightly backup"},
+		},
 		{name: "mattermost", list: "mattermost_configs", entry: "webhook_url: URL/hooks/SECRET", contains: []string{"nightly backup"}},
 		{name: "incidentio", list: "incidentio_configs", entry: "url: URL/v2/alert_events\nalert_source_token: SECRET", also: []int{tooMany}},
-		{name: "sns", list: "sns_configs", entry: "api_url: URL\ntopic_arn: arn:aws:sns:us-east-2:123456789012:ops\nsigv4: {region: us-east-2, access_key: AK, secret_key: SECRET}",
-			answer: sns, contains: []string{"Action=Publish", "nightly"}},
-		{name: "wechat", list: "wechat_configs", entry: "api_url: URL/\ncorp_id: c\napi_secret: SECRET\nagent_id: '1'\nto_user: u", also: []int{tooMany},
-			answer: asJSON(`{"errcode":0,"errmsg":"ok","access_token":"` + secret + `"}`), accepts: func(s int) bool { return s == http.StatusOK }},
+		{
+			name: "sns", list: "sns_configs", entry: "api_url: URL\ntopic_arn: arn:aws:sns:us-east-2:123456789012:ops\nsigv4: {region: us-east-2, access_key: AK, secret_key: SECRET}",
+			answer: sns, contains: []string{"Action=Publish", "nightly"},
+		},
+		{
+			name: "wechat", list: "wechat_configs", entry: "api_url: URL/\ncorp_id: c\napi_secret: SECRET\nagent_id: '1'\nto_user: u", also: []int{tooMany},
+			answer: asJSON(`{"errcode":0,"errmsg":"ok","access_token":"` + secret + `"}`), accepts: func(s int) bool { return s == http.StatusOK },
+		},
 		{name: "alertmanager", list: "alertmanager_configs", entry: "url: URL/am\npassword: SECRET\nusername: u", also: ours, contains: []string{"/am/api/v2/alerts", `"endsAt"`}},
-		{name: "signed webhook", list: "signed_webhook_configs", entry: "url: URL/SECRET\nsecret: whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8G", also: ours,
-			contains: []string{`"version":"4"`, `"organisation_id"`}},
+		{
+			name: "signed webhook", list: "signed_webhook_configs", entry: "url: URL/SECRET\nsecret: whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8G", also: ours,
+			contains: []string{`"version":"4"`, `"organisation_id"`},
+		},
 	}
 }
 

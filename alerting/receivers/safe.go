@@ -88,7 +88,7 @@ func isolate(entry reflect.Value, files bool) error {
 		return nil
 	}
 	c := commoncfg.DefaultHTTPClientConfig
-	if given, ok := field.Interface().(*commoncfg.HTTPClientConfig); ok && given != nil {
+	if given, ok := reflect.TypeAssert[*commoncfg.HTTPClientConfig](field); ok && given != nil {
 		c = *given
 	}
 	if c.ProxyFromEnvironment || (c.OAuth2 != nil && c.OAuth2.ProxyFromEnvironment) {

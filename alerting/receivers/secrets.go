@@ -75,7 +75,7 @@ func secretsIn(v reflect.Value, out []string) []string {
 		if v.IsNil() {
 			return out
 		}
-		if u, ok := v.Interface().(*url.URL); ok {
+		if u, ok := reflect.TypeAssert[*url.URL](v); ok {
 			return append(out, secretsOfURL(u)...)
 		}
 		return secretsIn(v.Elem(), out)
@@ -95,7 +95,7 @@ func secretsIn(v reflect.Value, out []string) []string {
 			out = secretsIn(v.MapIndex(key), out)
 		}
 	case reflect.Struct:
-		if h, ok := v.Interface().(commoncfg.Header); ok { // its plain values are often tokens as well
+		if h, ok := reflect.TypeAssert[commoncfg.Header](v); ok { // its plain values are often tokens as well
 			out = append(out, h.Values...)
 		}
 		for i := range v.NumField() {

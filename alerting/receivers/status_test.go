@@ -2,7 +2,7 @@ package receivers_test
 
 import (
 	"io"
-	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -147,7 +147,7 @@ func TestCertificatesAreVerified(t *testing.T) {
 		t.Run(p.name, func(t *testing.T) {
 			hits := new(atomic.Int64)
 			s := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { hits.Add(1) }))
-			s.Config.ErrorLog = log.New(io.Discard, "", 0) // it complains of what the test wants
+			s.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError) // it complains of what the test wants
 			s.StartTLS()
 			t.Cleanup(s.Close)
 			b := newBundle(t, func(o *receivers.Options) { o.Dial = to(s.Listener.Addr().String()) })

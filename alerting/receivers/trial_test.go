@@ -57,7 +57,8 @@ receivers:
 	for i, want := range []alert.Notification{
 		{Integration: "webhook[0]", Status: alert.Delivered},
 		{Integration: "webhook[1]", Status: alert.Failed, StatusCode: 503, Error: "unexpected status code 503"},
-		{Integration: "msteams[0]", Status: alert.Delivered}, {Integration: "alertmanager[0]", Status: alert.Delivered},
+		{Integration: "msteams[0]", Status: alert.Delivered},
+		{Integration: "alertmanager[0]", Status: alert.Delivered},
 	} {
 		n := tried[i]
 		if n.Integration != want.Integration || n.Status != want.Status || n.StatusCode != want.StatusCode || n.Error != want.Error || n.Latency <= 0 || n.Attempts != 1 || n.EndedAt.IsZero() {

@@ -125,7 +125,9 @@ func TestWhatIsSentIsSigned(t *testing.T) {
 	if m.Version != "4" || m.Status != "firing" || m.Receiver != "ops" || len(m.Alerts) != 2 || m.GroupKey == "" || m.GroupLabels["project"] != "billing" {
 		t.Errorf("%+v", m)
 	}
-	var extras struct{ Alerts []struct{ Tokiflow map[string]any } }
+	var extras struct {
+		Alerts []struct{ Tokiflow map[string]any }
+	}
 	if err := json.Unmarshal(body, &extras); err != nil {
 		t.Fatal(err)
 	}

@@ -23,7 +23,9 @@ func window() silences.Silence {
 	return silences.Silence{
 		ID: "3dbd3053-54a4-4a6d-8f0a-9d2ab1fa8f63",
 		Matchers: []silences.Matcher{
-			{Name: "project", Value: "shop"}, {Name: "tags", Value: ".*,(a|b),.*", Regex: true}, {Name: "severity", Value: "warning", Negative: true},
+			{Name: "project", Value: "shop"},
+			{Name: "tags", Value: ".*,(a|b),.*", Regex: true},
+			{Name: "severity", Value: "warning", Negative: true},
 			{Name: "monitor", Value: "x.*", Regex: true, Negative: true},
 		},
 		StartsAt: begin, EndsAt: begin.Add(time.Hour), CreatedBy: "ann", Comment: "upgrade",

@@ -59,9 +59,8 @@ type fakeSlack struct {
 	fail     func(method string, form url.Values) *failure
 	oauth    func(form url.Values) string // JSON of oauth.v2.access
 	tz       string
-	hooks    []string // bodies sent to response_urls
-	hook     chan string
-	dedupe   bool // client_msg_id is honoured
+	hook     chan string // bodies sent to response_urls
+	dedupe   bool        // client_msg_id is honoured
 	strict   bool
 }
 

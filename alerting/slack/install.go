@@ -149,7 +149,7 @@ func (a *App) setCookie(w http.ResponseWriter, text string) {
 	if u, err := url.Parse(a.o.BaseURL); err == nil {
 		under = u.Path + under // a proxy may serve it below a path
 	}
-	http.SetCookie(w, &http.Cookie{
+	http.SetCookie(w, &http.Cookie{ //nolint:gosec // Secure where there is TLS
 		Name: stateCookie, Value: digestOfState(text), Path: under, MaxAge: int(stateLife / time.Second), HttpOnly: true,
 		Secure: strings.HasPrefix(a.o.BaseURL, "https://"), SameSite: http.SameSiteLaxMode, // it comes back by a link on Slack's page
 	})

@@ -11,8 +11,16 @@ import (
 	"github.com/tokiflow/tokiflow/alerting/slack"
 )
 
-// get asks for a page with the cookies given, and returns what came with it.
-func (b *bundle) get(address string, header http.Header, cookies ...*http.Cookie) (*http.Response, string) {
+// page is an answer that was read.
+type page struct {
+	status  int
+	header  http.Header
+	cookies []*http.Cookie
+	body    string
+}
+
+// get asks for a page with the cookies given.
+func (b *bundle) get(address string, header http.Header, cookies ...*http.Cookie) page {
 	b.t.Helper()
 	req, err := http.NewRequestWithContext(b.t.Context(), http.MethodGet, address, nil)
 	if err != nil {
@@ -31,7 +39,7 @@ func (b *bundle) get(address string, header http.Header, cookies ...*http.Cookie
 	if _, err := copyAll(&sb, res.Body); err != nil {
 		b.t.Fatal(err)
 	}
-	return res, sb.String()
+	return page{res.StatusCode, res.Header, res.Cookies(), sb.String()}
 }
 
 const grant = `{"ok":true,"access_token":"xoxb-fresh","token_type":"bot","scope":"chat:write,commands","bot_user_id":"U0BOT","app_id":"A1",
@@ -41,15 +49,15 @@ const grant = `{"ok":true,"access_token":"xoxb-fresh","token_type":"bot","scope"
 // begin begins an installation and returns its state and cookie.
 func (b *bundle) begin(key string) (state string, cookie *http.Cookie) {
 	b.t.Helper()
-	res, _ := b.get(b.server.URL+"/api/slack/install", http.Header{"Authorization": {"Bearer " + key}})
-	if res.StatusCode != http.StatusFound {
-		b.t.Fatalf("%d", res.StatusCode)
+	res := b.get(b.server.URL+"/api/slack/install", http.Header{"Authorization": {"Bearer " + key}})
+	if res.status != http.StatusFound {
+		b.t.Fatalf("%d", res.status)
 	}
-	to, err := url.Parse(res.Header.Get("Location"))
+	to, err := url.Parse(res.header.Get("Location"))
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	return to.Query().Get("state"), res.Cookies()[0]
+	return to.Query().Get("state"), res.cookies[0]
 }
 
 func (b *bundle) callback(cookie *http.Cookie, query url.Values) (int, string) {
@@ -58,8 +66,8 @@ func (b *bundle) callback(cookie *http.Cookie, query url.Values) (int, string) {
 	if cookie != nil {
 		cookies = append(cookies, cookie)
 	}
-	res, body := b.get(b.server.URL+"/api/slack/callback?"+query.Encode(), nil, cookies...)
-	return res.StatusCode, body
+	res := b.get(b.server.URL+"/api/slack/callback?"+query.Encode(), nil, cookies...)
+	return res.status, res.body
 }
 
 func TestInstallWithAKey(t *testing.T) {
@@ -70,8 +78,8 @@ func TestInstallWithAKey(t *testing.T) {
 		}
 		return grant
 	}
-	res, _ := b.get(b.server.URL+"/api/slack/install", http.Header{"X-Api-Key": {"acme-write"}})
-	to := res.Header.Get("Location")
+	res := b.get(b.server.URL+"/api/slack/install", http.Header{"X-Api-Key": {"acme-write"}})
+	to := res.header.Get("Location")
 	has(t, to, "https://slack.example/authorize?", "client_id=1.2", "chat%3Awrite", url.QueryEscape(b.server.URL+"/api/slack/callback"))
 
 	state, cookie := b.begin("acme-write")
@@ -117,15 +125,15 @@ func TestInstallWithALink(t *testing.T) {
 	if err != nil || expires.IsZero() {
 		t.Fatal(err)
 	}
-	res, page := b.get(link, nil)
-	if res.StatusCode != http.StatusOK || len(res.Cookies()) != 1 {
-		t.Fatalf("%d %s", res.StatusCode, page)
+	res := b.get(link, nil)
+	if res.status != http.StatusOK || len(res.cookies) != 1 {
+		t.Fatalf("%d %s", res.status, res.body)
 	}
-	has(t, page, "&lt;script&gt;", "https://slack.example/authorize?")
-	hasNot(t, page, "<script>")
-	has(t, res.Header.Get("Content-Security-Policy"), "default-src 'none'")
+	has(t, res.body, "&lt;script&gt;", "https://slack.example/authorize?")
+	hasNot(t, res.body, "<script>")
+	has(t, res.header.Get("Content-Security-Policy"), "default-src 'none'")
 	u, _ := url.Parse(link)
-	status, page := b.callback(res.Cookies()[0], url.Values{"state": {u.Query().Get("state")}, "code": {"x"}})
+	status, page := b.callback(res.cookies[0], url.Values{"state": {u.Query().Get("state")}, "code": {"x"}})
 	if status != http.StatusOK {
 		t.Errorf("%d %s", status, page)
 	}
@@ -201,14 +209,14 @@ func TestWhatSlackSaysToTheExchange(t *testing.T) {
 func TestWhoMayInstall(t *testing.T) {
 	b := newBundle(t)
 	for key, want := range map[string]int{"acme-read": http.StatusForbidden, "nobody": http.StatusUnauthorized, "": http.StatusUnauthorized} {
-		res, _ := b.get(b.server.URL+"/api/slack/install", http.Header{"X-Api-Key": {key}})
-		if res.StatusCode != want || want == http.StatusUnauthorized && !strings.Contains(fmt.Sprint(res.Header["Www-Authenticate"]), "Basic") {
-			t.Errorf("%q: %d %v", key, res.StatusCode, res.Header)
+		res := b.get(b.server.URL+"/api/slack/install", http.Header{"X-Api-Key": {key}})
+		if res.status != want || want == http.StatusUnauthorized && !strings.Contains(fmt.Sprint(res.header["Www-Authenticate"]), "Basic") {
+			t.Errorf("%q: %d %v", key, res.status, res.header)
 		}
 	}
 	b.store.down = true
-	if res, _ := b.get(b.server.URL+"/api/slack/install", http.Header{"X-Api-Key": {"acme-write"}}); res.StatusCode != http.StatusServiceUnavailable {
-		t.Errorf("%d", res.StatusCode)
+	if res := b.get(b.server.URL+"/api/slack/install", http.Header{"X-Api-Key": {"acme-write"}}); res.status != http.StatusServiceUnavailable {
+		t.Errorf("%d", res.status)
 	}
 }
 

@@ -28,39 +28,41 @@ const (
 // signed serves a request only if Slack signed it, within the last five minutes, and it was not served before.
 func (a *App) signed(serve func(http.ResponseWriter, *http.Request, []byte)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		endpoint := path.Base(r.URL.Path)
-		refuse := func(status int, text, outcome string, err error) {
-			a.metrics.requests.WithLabelValues(endpoint, outcome).Inc()
-			a.o.Logger.WarnContext(r.Context(), "slack: a request was not served", "endpoint", endpoint, "status", status, "error", err)
-			http.Error(w, text, status)
-		}
 		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequest))
 		if tooLong, ok := errors.AsType[*http.MaxBytesError](err); ok {
-			refuse(http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is longer than %d bytes", tooLong.Limit), outcomeRefused, err)
+			a.refuse(w, r, http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is longer than %d bytes", tooLong.Limit), outcomeRefused, err)
 			return
 		}
 		if err != nil {
-			refuse(http.StatusBadRequest, "the body cannot be read", outcomeRefused, err)
+			a.refuse(w, r, http.StatusBadRequest, "the body cannot be read", outcomeRefused, err)
 			return
 		}
 		stamp := r.Header.Get("X-Slack-Request-Timestamp")
 		if err := a.verify(r.Header, body); err != nil {
-			refuse(http.StatusUnauthorized, "the signature is not Slack's, or too old", outcomeRefused, err)
+			a.refuse(w, r, http.StatusUnauthorized, "the signature is not Slack's, or too old", outcomeRefused, err)
 			return
 		}
 		first, err := a.see(r.Context(), stamp, body)
 		if err != nil {
-			refuse(http.StatusServiceUnavailable, "try again in a moment", outcomeFailed, err)
+			a.refuse(w, r, http.StatusServiceUnavailable, "try again in a moment", outcomeFailed, err)
 			return
 		}
 		if !first {
-			refuse(http.StatusConflict, "this request was served already", outcomeRefused, errors.New("replayed"))
+			a.refuse(w, r, http.StatusConflict, "this request was served already", outcomeRefused, errors.New("replayed"))
 			return
 		}
-		a.metrics.requests.WithLabelValues(endpoint, "served").Inc()
+		a.metrics.requests.WithLabelValues(path.Base(r.URL.Path), "served").Inc()
 		r.Body = io.NopCloser(bytes.NewReader(body))
 		serve(w, r, body)
 	}
+}
+
+// refuse answers a request that is not served.
+func (a *App) refuse(w http.ResponseWriter, r *http.Request, status int, text, outcome string, err error) {
+	endpoint := path.Base(r.URL.Path)
+	a.metrics.requests.WithLabelValues(endpoint, outcome).Inc()
+	a.o.Logger.WarnContext(r.Context(), "slack: a request was not served", "endpoint", endpoint, "status", status, "error", err)
+	http.Error(w, text, status)
 }
 
 func (a *App) verify(h http.Header, body []byte) error {
@@ -133,12 +135,12 @@ func (a *App) tryRespond(ctx context.Context, to, text string) error {
 	if err != nil {
 		return err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, hook, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, hook, bytes.NewReader(body)) //nolint:gosec // hookURL lets through no host but Slack's
 	if err != nil {
 		return errors.New("the response_url cannot be used") // the error would show it
 	}
 	req.Header.Set("Content-Type", "application/json; charset=utf-8")
-	res, err := a.o.Client.Do(req)
+	res, err := a.o.Client.Do(req) //nolint:gosec // as above
 	if err != nil {
 		return withoutURL(err)
 	}

@@ -2,6 +2,7 @@ package slack
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -46,8 +47,7 @@ func draw(runs []history.Run) string {
 		}
 	}
 	out := make([]rune, 0, len(runs))
-	for i := len(runs) - 1; i >= 0; i-- {
-		r := runs[i]
+	for _, r := range slices.Backward(runs) {
 		switch r.Outcome {
 		case monitor.Succeeded:
 			height := 0

@@ -43,7 +43,7 @@ func (w *work) begin(ctx context.Context, f func(context.Context)) bool {
 		defer func() { <-w.slots }()
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), workTimeout)
 		defer cancel()
-		defer context.AfterFunc(w.ctx, cancel)()
+		defer context.AfterFunc(w.ctx, cancel)() //nolint:contextcheck // ctx is to end when w does, too
 		f(ctx)
 	})
 	return true

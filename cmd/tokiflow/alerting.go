@@ -182,14 +182,15 @@ func (d *alertingDiffCmd) Run(ctx context.Context, e environment) error {
 
 // alertingDiff is what differs, the YAML first.
 func alertingDiff(have alertingAnswer, want config.Source) string {
-	out := unifiedDiff("server/alerting.yml", "file/alerting.yml", have.YAML, want.YAML)
+	var out strings.Builder
+	out.WriteString(unifiedDiff("server/alerting.yml", "file/alerting.yml", have.YAML, want.YAML))
 	all := maps.Clone(have.Templates)
 	if all == nil {
 		all = map[string]string{}
 	}
 	maps.Copy(all, want.Templates)
 	for _, name := range slices.Sorted(maps.Keys(all)) {
-		out += unifiedDiff("server/"+name, "file/"+name, have.Templates[name], want.Templates[name])
+		out.WriteString(unifiedDiff("server/"+name, "file/"+name, have.Templates[name], want.Templates[name]))
 	}
-	return out
+	return out.String()
 }

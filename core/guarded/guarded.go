@@ -10,6 +10,7 @@ package guarded
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"text/template"
 )
 
@@ -64,9 +65,7 @@ type Guard struct {
 // To print, printf, println and js they are added.
 func New(limits Limits, charged template.FuncMap) *Guard {
 	g := &Guard{limits: limits, charged: template.FuncMap{"print": Print, "printf": Printf, "println": Println, "js": JS}}
-	for name, f := range charged {
-		g.charged[name] = f
-	}
+	maps.Copy(g.charged, charged)
 	return g
 }
 

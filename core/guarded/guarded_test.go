@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	htmltemplate "html/template"
+	"maps"
 	"runtime"
 	"strings"
 	"testing"
@@ -60,9 +61,7 @@ func guard() *guarded.Guard {
 
 func functions() template.FuncMap {
 	out := guard().Functions(func() guarded.Check { return func(int, int) error { return nil } })
-	for name, f := range plainFunctions() {
-		out[name] = f
-	}
+	maps.Copy(out, plainFunctions())
 	return out
 }
 

@@ -206,7 +206,7 @@ func (r *rewriter) pipe(p *parse.PipeNode, at place) error {
 				cmds = append(cmds, call(shortFunc))
 			}
 			cmds = append(cmds, c)
-			if copies(c.Args[0]) && !(at.passing && len(p.Cmds) == 1) {
+			if copies(c.Args[0]) && (!at.passing || len(p.Cmds) != 1) {
 				cmds = append(cmds, call(madeFunc, frame()))
 			}
 		default:

@@ -16,7 +16,7 @@ func id(letter byte) uuid.UUID { return uuid.UUID{letter} }
 // edges reads "a>b b>cd": a depends on b, b on c and d.
 func edges(text string) quiet.Edges {
 	e := quiet.Edges{}
-	for _, word := range strings.Fields(text) {
+	for word := range strings.FieldsSeq(text) {
 		from, to, _ := strings.Cut(word, ">")
 		e[id(from[0])] = ids(to)
 	}

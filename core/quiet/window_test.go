@@ -69,8 +69,10 @@ func TestOccurrences(t *testing.T) {
 		{"a time that was skipped", weekly("Europe/Berlin", time.Hour, "02:30", "sun"), "2026-03-29 00:00:00", "2026-03-30 00:00:00", "03-29 01:00 to 03-29 02:00"},
 		{"a time that comes twice", weekly("Europe/Berlin", time.Hour, "02:30", "sun"), "2026-10-25 00:00:00", "2026-10-26 00:00:00", "10-25 00:30 to 10-25 01:30"},
 		{"four hours are four hours", weekly("Europe/Berlin", 4*time.Hour, "00:00", "sun"), "2026-03-28 20:00:00", "2026-03-30 00:00:00", "03-28 23:00 to 03-29 03:00"},
-		{"first of the month", cron("America/New_York", 90*time.Minute, "0 4 1 * *"), "2026-01-01 00:00:00", "2026-03-02 00:00:00",
-			"01-01 09:00 to 01-01 10:30, 02-01 09:00 to 02-01 10:30, 03-01 09:00 to 03-01 10:30"},
+		{
+			"first of the month", cron("America/New_York", 90*time.Minute, "0 4 1 * *"), "2026-01-01 00:00:00", "2026-03-02 00:00:00",
+			"01-01 09:00 to 01-01 10:30, 02-01 09:00 to 02-01 10:30, 03-01 09:00 to 03-01 10:30",
+		},
 		{"days that no month has", cron("", time.Hour, "0 0 30 2 *"), "2026-01-01 00:00:00", "2030-01-01 00:00:00", ""},
 		{"nonsense", cron("", time.Hour, "nonsense"), "2026-01-01 00:00:00", "2030-01-01 00:00:00", ""},
 	} {

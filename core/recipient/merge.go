@@ -1,6 +1,9 @@
 package recipient
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Merge adds what came later to what is held: of each occurrence of an alert the last known. Of more than MaxAlerts the later ones are
 // left out; more is how many.
@@ -10,7 +13,7 @@ func Merge(held, later []Alert) (merged []Alert, more int) {
 		startsAt    time.Time
 	}
 	at := make(map[occurrence]int, len(held)+len(later))
-	for _, a := range append(held[:len(held):len(held)], later...) {
+	for _, a := range append(slices.Clip(held), later...) {
 		key := occurrence{a.Fingerprint, a.StartsAt.UTC()}
 		if i, ok := at[key]; ok {
 			merged[i] = a

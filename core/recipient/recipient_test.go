@@ -77,8 +77,16 @@ func TestWants(t *testing.T) {
 		kind string
 		want bool
 	}{
-		{all, "missed", true}, {all, "anything", true}, {some, "fail", true}, {some, "late", false}, {some, "other", false}, {some, "", false},
-		{other, "missed", false}, {other, "other", true}, {other, "new-kind", true}, {other, "", true},
+		{all, "missed", true},
+		{all, "anything", true},
+		{some, "fail", true},
+		{some, "late", false},
+		{some, "other", false},
+		{some, "", false},
+		{other, "missed", false},
+		{other, "other", true},
+		{other, "new-kind", true},
+		{other, "", true},
 	} {
 		if got := c.p.Wants(c.kind); got != c.want {
 			t.Errorf("%v, %q: got %t", c.p.Kinds, c.kind, got)

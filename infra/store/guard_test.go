@@ -38,8 +38,10 @@ func TestGuardAddsUpWhatTheProcessesCount(t *testing.T) {
 		}
 	}
 	want := []guard.Minute{
-		{At: at, Pings: 15, Processes: 2}, {At: at.Add(time.Minute), Pings: 1, Processes: 1},
-		{At: at.Add(2 * time.Minute)}, {At: at.Add(3 * time.Minute)},
+		{At: at, Pings: 15, Processes: 2},
+		{At: at.Add(time.Minute), Pings: 1, Processes: 1},
+		{At: at.Add(2 * time.Minute)},
+		{At: at.Add(3 * time.Minute)},
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
