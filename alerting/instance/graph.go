@@ -37,7 +37,7 @@ func (i *Instance) build(life context.Context, c *config.Config) (*graph, error)
 		return nil, fmt.Errorf("the configuration of organisation %s has no route", i.o.Org)
 	}
 	routes := dispatch.NewRoute(am.Route, nil)
-	var t *template.Template // most of what an instance weighs
+	var t *template.Template // nil where nothing is rendered
 	var err error
 	if i.o.Notify || labelled(routes) {
 		if t, err = c.NewTemplate(i.o.ExternalURL); err != nil {
