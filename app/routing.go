@@ -41,6 +41,7 @@ type routing struct {
 	options  config.Options
 	configs  *config.Store
 	log      *receivers.Log
+	turns    *receivers.Turns
 	mailer   *alertmail.Mailer
 	slack    *slack.App   // nil: this installation has none
 	discord  *discord.App // nil: this installation has none
@@ -60,7 +61,7 @@ func (a *App) startRouting() error {
 	}
 	r := &routing{
 		app: a, external: external, client: client, dial: safehttp.DialContext(safe), metrics: instance.NewMetrics(a.registry),
-		options: AlertingOptions(a.o.AllowPrivateWebhooks),
+		options: AlertingOptions(a.o.AllowPrivateWebhooks), turns: receivers.NewTurns(),
 	}
 	r.configs = config.NewStore(a.store, a.secrets, r.options)
 	if err := r.readFile(); err != nil {
@@ -237,7 +238,7 @@ func (r *routing) instance(org tenant.OrgID) instance.Options {
 // receivers makes the integrations of an organisation's configuration.
 func (r *routing) receivers(org tenant.OrgID) (*receivers.Receivers, error) {
 	return receivers.New(receivers.Options{
-		Org: org, Dial: r.dial, Client: r.client, Log: r.log, Kinds: r.options.Kinds, Factories: r.factories(org),
+		Org: org, Dial: r.dial, Client: r.client, Log: r.log, Turns: r.turns, Kinds: r.options.Kinds, Factories: r.factories(org),
 		Email: r.mailer.Email(org), ExternalURL: r.external, Files: r.app.o.Alerting.ConfigFile != "", CABundle: r.app.o.Alerting.CABundle, Logger: r.app.log,
 	})
 }

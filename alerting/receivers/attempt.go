@@ -10,6 +10,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	amalert "github.com/prometheus/alertmanager/alert"
@@ -33,7 +34,9 @@ type attempts struct {
 	logger  *slog.Logger
 	secrets *scrubber
 	timeout time.Duration
-	turn    chan struct{}  // nil: any number at once
+	turns   *Turns         // of the organisations
+	share   chan struct{}  // has room for as many attempts as may be under way here
+	slow    atomic.Bool    // the last attempt took long
 	status  *regexp.Regexp // finds the status in the text of Alertmanager's errors
 
 	mu        sync.Mutex
@@ -68,13 +71,18 @@ func (a *attempts) Notify(ctx context.Context, alerts ...*amalert.Alert) (retry 
 // attempt makes one, and returns its notification with what came of it. last: there will be no other.
 func (a *attempts) attempt(ctx context.Context, alerts []*amalert.Alert, last bool) (n alert.Notification, retry bool, err error) {
 	n = a.begin(ctx, alerts)
-	if err := a.wait(ctx); err != nil {
+	leave, err := a.ready(ctx)
+	if err != nil {
 		return a.end(n, alert.Failed, 0, 0, err.Error()), false, err
 	}
 	n.Attempts++
 	start := time.Now()
 	retry, err = a.once(outgoing.WithMessageID(ctx, n.ID), alerts)
 	took := time.Since(start)
+	if took >= slowAfter || ctx.Err() == nil { // else it was cut short: that says nothing
+		a.slow.Store(took >= slowAfter)
+	}
+	leave()
 	if err == nil {
 		return a.end(n, alert.Delivered, took, 0, ""), false, nil
 	}
@@ -105,14 +113,6 @@ func (a *attempts) hopeless(code int) bool {
 func (a *attempts) once(ctx context.Context, alerts []*amalert.Alert) (retry bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, a.timeout)
 	defer cancel()
-	if a.turn != nil {
-		select {
-		case a.turn <- struct{}{}:
-			defer func() { <-a.turn }()
-		case <-ctx.Done():
-			return true, ctx.Err()
-		}
-	}
 	defer func() {
 		if p := recover(); p != nil {
 			a.logger.ErrorContext(ctx, "alerting: a notifier panicked", "panic", a.secrets.clean(fmt.Sprint(p)), "stack", string(debug.Stack()))
@@ -120,6 +120,25 @@ func (a *attempts) once(ctx context.Context, alerts []*amalert.Alert) (retry boo
 		}
 	}()
 	return a.next.Notify(ctx, alerts...)
+}
+
+// ready waits for a turn, and while the receiver wants to be left alone. leave is to be called after the attempt, once.
+func (a *attempts) ready(ctx context.Context) (leave func(), err error) {
+	for {
+		if err := a.wait(ctx); err != nil {
+			return nil, err
+		}
+		if leave, err = a.turn(ctx); err != nil {
+			return nil, err
+		}
+		a.mu.Lock()
+		alone := time.Now().Before(a.notBefore) // it asked for that while this one waited
+		a.mu.Unlock()
+		if !alone {
+			return leave, nil
+		}
+		leave()
+	}
 }
 
 // wait blocks while the receiver wants to be left alone. The error is that there will be no time left after that.

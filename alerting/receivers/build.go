@@ -113,11 +113,12 @@ func (r *Receivers) wrap(receiver, kind string, index int, n notify.Notifier, rs
 	a := &attempts{
 		place: place{org: r.o.Org, receiver: receiver, kind: kind, integration: kind + "[" + strconv.Itoa(index) + "]"},
 		next:  n, log: r.o.Log, secrets: newScrubber(secrets), timeout: r.o.AttemptTimeout, running: map[uuid.UUID]*flight{},
+		turns: r.o.Turns, share: make(chan struct{}, atOnceOne),
 		logger: r.o.Logger.With("org", r.o.Org, "receiver", receiver, "integration", kind),
 		status: regexp.MustCompile(`status code:? ([1-5][0-9]{2})\b|\(([1-5][0-9]{2})\)$`),
 	}
 	if oneAtATime(kind) {
-		a.turn = make(chan struct{}, 1)
+		a.share = make(chan struct{}, 1)
 	}
 	return built{Integration: notify.NewIntegration(a, rs, kind, index, receiver), attempts: a}
 }

@@ -14,3 +14,10 @@ func Figures(l *Log) (waiting int, lost prometheus.Counter) { return l.backlog()
 
 // Clean takes secrets out of a text.
 func Clean(text string, secrets ...string) string { return newScrubber(secrets).clean(text) }
+
+// Organisations are how many of them have attempts under way.
+func Organisations(t *Turns) int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.orgs)
+}

@@ -40,6 +40,8 @@ type Options struct {
 	Client *http.Client
 	// Log takes down what was tried. It is shared by all organisations of the process.
 	Log *Log
+	// Turns bound the attempts under way. They are shared by all organisations of the process, and by all Receivers of one; nil: its own.
+	Turns *Turns
 	// Factories by config.Kind.Name, besides alertmanager and signed_webhook, which are known.
 	Factories map[string]Factory
 	// Kinds are all of ours that a configuration may have: their secrets are kept out of errors.
@@ -73,6 +75,9 @@ func New(o Options) (*Receivers, error) {
 	}
 	if o.AttemptTimeout == 0 {
 		o.AttemptTimeout = 10 * time.Second
+	}
+	if o.Turns == nil {
+		o.Turns = NewTurns()
 	}
 	if o.ExternalURL == nil {
 		o.ExternalURL = &url.URL{Scheme: "http", Host: "localhost"}

@@ -76,6 +76,12 @@ func (r *resend) send(ctx context.Context, alerts []*amalert.Alert) {
 		wait.Go(func() {
 			ctx, cancel := context.WithTimeout(ctx, r.timeout)
 			defer cancel()
+			leave, err := to.attempts.turn(ctx)
+			if err != nil {
+				to.attempts.log.metrics.resends.WithLabelValues("failed").Inc()
+				return // the next flush tries again
+			}
+			defer leave()
 			sent, err := to.Resend(ctx, firing...)
 			switch {
 			case err != nil:
