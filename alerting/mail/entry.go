@@ -66,8 +66,7 @@ func (m *Mailer) emailEntry(c *amconfig.EmailConfig) (entry, error) {
 		e.from = ""
 	}
 	if c.Smarthost.Host == "" || c.Smarthost.Host == config.InstallationHost {
-		e.sender = m.o.Sender
-		return e, nil
+		return m.byInstallation(e), nil
 	}
 	server, err := serverOf(c)
 	if err != nil {
@@ -148,11 +147,21 @@ func (m *Mailer) resendEntry(c config.Entry) (entry, error) {
 	if e.html == "" && !e.onlyText {
 		e.html = ourHTML
 	}
-	e.sender = m.o.Sender
-	if r.APIKey != "" {
-		e.key, e.sender = keyOf(r.APIKey), m.o.Resend(r.APIKey)
+	if r.APIKey == "" {
+		return m.byInstallation(e), nil
 	}
+	e.key, e.sender = keyOf(r.APIKey), m.o.Resend(r.APIKey)
 	return e, nil
+}
+
+// byInstallation sends the entry's mails by the installation, in its name: an organisation must not speak as another by it. Who
+// runs the installation may say what the address is.
+func (m *Mailer) byInstallation(e entry) entry {
+	e.sender = m.o.Sender
+	if !m.o.Trusted {
+		e.from = ""
+	}
+	return e
 }
 
 // keyOf names a sender without saying what it is.

@@ -354,3 +354,23 @@ func TestADeathBetweenSendingAndMarkingSendsTheSameOnceMore(t *testing.T) {
 		t.Errorf("%d mails", n)
 	}
 }
+
+// TestTheInstallationSpeaksForItself: an organisation's `from` is for its own server.
+func TestTheInstallationSpeaksForItself(t *testing.T) {
+	t.Parallel()
+	for want, change := range map[string]func(*mail.Options){
+		`"Tokiflow" <alerts@example.com>`: func(*mail.Options) {},
+		`<ceo@bank.example>`:              trusting,
+	} {
+		t.Run(want, func(t *testing.T) {
+			s := newBundle(t, mailtest.Options{}, change)
+			s.verified("team@example.com")
+			c := emailConfig("team@example.com")
+			c.From = "ceo@bank.example"
+			s.tell(s.notifierOf(c), missed("backup", time.Time{}))
+			if got := s.last().header.Get("From"); got != want {
+				t.Errorf("from %s", got)
+			}
+		})
+	}
+}
