@@ -304,13 +304,16 @@ func (t told) As(target any) bool {
 	return ok
 }
 
-// asAsked is how long the receiver asked to be left alone; 0: it did not.
+// longestWish is the longest that a receiver is left alone: nobody is without alerts for longer by a slip.
+const longestWish = time.Hour
+
+// asAsked is how long the receiver asked to be left alone, longestWish at most; 0: it did not.
 func asAsked(err error) time.Duration {
 	if flood, ok := errors.AsType[telebot.FloodError](err); ok {
-		return time.Duration(flood.RetryAfter) * time.Second
+		return time.Duration(min(flood.RetryAfter, int(longestWish/time.Second))) * time.Second
 	}
 	if a, ok := errors.AsType[asked](err); ok {
-		return a.RetryAfter()
+		return min(a.RetryAfter(), longestWish)
 	}
 	return 0
 }

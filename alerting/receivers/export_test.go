@@ -1,6 +1,8 @@
 package receivers
 
 import (
+	"time"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/tokiflow/tokiflow/core/alert"
@@ -11,6 +13,9 @@ func Add(l *Log, n alert.Notification) { l.add(n) }
 
 // Figures are how many wait, and how many are lost.
 func Figures(l *Log) (waiting int, lost prometheus.Counter) { return l.backlog(), l.metrics.lost }
+
+// AsAsked is how long the error asks to leave the receiver alone.
+func AsAsked(err error) time.Duration { return asAsked(err) }
 
 // Clean takes secrets out of a text.
 func Clean(text string, secrets ...string) string { return newScrubber(secrets).clean(text) }

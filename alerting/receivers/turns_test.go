@@ -2,7 +2,9 @@ package receivers_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"strings"
 	"sync"
@@ -14,6 +16,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/prometheus/alertmanager/notify"
 	"github.com/prometheus/alertmanager/template"
+	"gopkg.in/telebot.v3"
 
 	"github.com/tokiflow/tokiflow/alerting/config"
 	"github.com/tokiflow/tokiflow/alerting/outgoing"
@@ -230,4 +233,21 @@ func TestATurnIsNotTakenWhereNobodyIsWanted(t *testing.T) {
 			t.Errorf("%d attempts", n)
 		}
 	})
+}
+
+func TestNobodyIsLeftAloneForLongerThanAnHour(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want time.Duration
+	}{
+		{outgoing.NewError(http.StatusTooManyRequests, 24*time.Hour, ""), time.Hour},
+		{outgoing.NewError(http.StatusTooManyRequests, 59*time.Minute, ""), 59 * time.Minute},
+		{telebot.FloodError{RetryAfter: math.MaxInt}, time.Hour},
+		{fmt.Errorf("sending: %w", telebot.FloodError{RetryAfter: 7}), 7 * time.Second},
+		{errors.New("no"), 0},
+	} {
+		if got := receivers.AsAsked(c.err); got != c.want {
+			t.Errorf("%v: %s, want %s", c.err, got, c.want)
+		}
+	}
 }
