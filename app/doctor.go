@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tokiflow/tokiflow/alerting/config"
 	"github.com/tokiflow/tokiflow/infra/pg"
 	"github.com/tokiflow/tokiflow/infra/pg/embedded"
 )
@@ -47,11 +48,24 @@ func Doctor(ctx context.Context, o Options) []Finding {
 		add("database", err, "%s", text)
 	}
 	add("secret key", nil, "%s", whichSecretKey(&o))
+	if o.Alerting.ConfigFile != "" {
+		text, err := inspectAlerting(&o)
+		add("alerting", err, "%s", text)
+	}
 	if len(o.Kafka.Brokers) > 0 {
 		text, err := inspectKafka(ctx, o.Kafka, o.Logger)
 		add("kafka", err, "%s", text)
 	}
 	return all
+}
+
+// inspectAlerting reads the configuration of a single-user install as the server would.
+func inspectAlerting(o *Options) (string, error) {
+	c, err := config.LoadFile(o.Alerting.ConfigFile, AlertingOptions(o.AllowPrivateWebhooks))
+	if err != nil {
+		return "", fmt.Errorf("--alertmanager-config: %w", err)
+	}
+	return fmt.Sprintf("%s has %d receivers", o.Alerting.ConfigFile, len(c.Shown.Receivers)), nil
 }
 
 func canListen(ctx context.Context, address string) error {
@@ -84,16 +98,16 @@ func canWrite(dir string) error {
 	}
 }
 
-// whichSecretKey says with what the secrets of forwards are sealed. That a key is none is said with the options.
+// whichSecretKey says with what the secrets of forwards and of alerting are sealed. That a key is none is said with the options.
 func whichSecretKey(o *Options) string {
 	if o.Series.SecretKey != "" {
-		return "the secrets of forwards are sealed with that of --secret-key"
+		return "the secrets of forwards and of alerting are sealed with that of --secret-key"
 	}
 	if o.DatabaseURL == "" {
-		return "the secrets of forwards are sealed with the file secret.key in the data folder: keep it with your backups"
+		return "the secrets of forwards and of alerting are sealed with the file secret.key in the data folder: keep it with your backups"
 	}
-	return "the secrets of forwards are sealed with the file secret.key in the data folder: keep it with your backups, and give " +
-		"--secret-key where several processes share the database"
+	return "the secrets of forwards and of alerting are sealed with the file secret.key in the data folder: keep it with your backups, " +
+		"and give --secret-key where several processes share the database"
 }
 
 func inspectDatabase(ctx context.Context, url string) (string, error) {

@@ -101,7 +101,7 @@ type Series struct {
 	WriteRateLimit  int           // samples a second; 0: no limit
 	WriteMaxSeries  int           // written to within an hour; 0: no limit
 
-	SecretKey            string // seals the secrets of forwards, 32 bytes in hexadecimal or base64; empty: one in DataDir
+	SecretKey            string // seals the secrets of forwards and of alerting, 32 bytes in hexadecimal or base64; empty: one in DataDir
 	AllowPrivateForwards bool
 }
 

@@ -37,14 +37,18 @@ type doctorCmd struct {
 	Listen        string `default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Address the server is to listen on." group:"http"`
 	BaseURL       string `placeholder:"URL" help:"Address under which clients reach the server." group:"http"`
 	databaseFlags `embed:""`
-	SecretKey     string `secret:"" placeholder:"KEY" help:"Key under which the secrets of customers (of forwards) are kept in the database, 32 bytes in hexadecimal or base64: openssl rand -hex 32 makes one. Without it one is made in the data folder; processes that share a database must share the key." group:"database"`
+	SecretKey     string `secret:"" placeholder:"KEY" help:"Key under which the secrets of customers (of forwards and of alerting) are kept in the database, 32 bytes in hexadecimal or base64: openssl rand -hex 32 makes one. Without it one is made in the data folder; processes that share a database must share the key." group:"database"`
 	kafkaFlags    `embed:""`
-	loggingFlags  `embed:""`
+
+	AllowPrivateWebhooks bool   `help:"Let webhooks go to addresses of this machine and of private networks." group:"alert"`
+	AlertmanagerConfig   string `type:"path" placeholder:"FILE" help:"Alertmanager's configuration for a single-user install." group:"alert"`
+
+	loggingFlags `embed:""`
 }
 
 // Help is shown by doctor --help.
 func (doctorCmd) Help() string {
-	return `It takes the options of serve, and the same environment variables, changes nothing, and prints one line for each thing it looked at. It leaves with status 1 if the server would not run.
+	return `It takes those options of serve that name what may be missing or wrong, and the same environment variables, changes nothing, and prints one line for each thing it looked at. It leaves with status 1 if the server would not run.
 
 Examples:
 
@@ -57,6 +61,7 @@ func (d *doctorCmd) Run(ctx context.Context, e environment) error {
 	ctx, stop := untilSignal(ctx)
 	defer stop()
 	o := app.Options{Listen: d.Listen, BaseURL: d.BaseURL, Series: app.Series{SecretKey: d.SecretKey}, Version: version(), Logger: d.logger(e.stderr)}
+	o.AllowPrivateWebhooks, o.Alerting.ConfigFile = d.AllowPrivateWebhooks, d.AlertmanagerConfig
 	d.databaseFlags.fill(&o)
 	d.kafkaFlags.fill(&o)
 	bad := 0

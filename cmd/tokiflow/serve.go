@@ -108,7 +108,7 @@ type serveCmd struct {
 	QueryMaxSeries     int            `default:"100000" placeholder:"N" help:"Series that a PromQL query may read." group:"series"`
 	WriteRateLimit     int            `default:"0" placeholder:"N" help:"Samples a second that an organisation may write; 0: no limit." group:"series"`
 	WriteMaxSeries     int            `default:"0" placeholder:"N" help:"Series that an organisation may have written to within an hour; 0: no limit." group:"series"`
-	SecretKey          string         `secret:"" placeholder:"KEY" help:"Key under which the secrets of customers (of forwards) are kept in the database, 32 bytes in hexadecimal or base64: openssl rand -hex 32 makes one. Without it one is made in the data folder; processes that share a database must share the key." group:"database"`
+	SecretKey          string         `secret:"" placeholder:"KEY" help:"Key under which the secrets of customers (of forwards and of alerting) are kept in the database, 32 bytes in hexadecimal or base64: openssl rand -hex 32 makes one. Without it one is made in the data folder; processes that share a database must share the key." group:"database"`
 	AllowPrivateTarget bool           `name:"allow-private-forwards" help:"Let forwards go to addresses of this machine and of private networks." group:"series"`
 
 	RetentionPings   model.Duration `default:"90d" placeholder:"DURATION" help:"How long pings stay in the database, at least 1d; 0s: for ever." group:"database"`
