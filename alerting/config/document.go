@@ -19,7 +19,9 @@ const (
 	maxRouteDepth   = 20
 	maxRoutes       = 1000
 	maxReceivers    = 500
-	maxIntegrations = 2000
+	maxReceiverName = 200 // bytes
+	maxIntegrations = 500 // of all receivers
+	maxOfReceiver   = 50
 	maxInhibitRules = 500
 	maxIntervals    = 500
 	maxTemplates    = 100

@@ -129,18 +129,7 @@ func bounds(root *yaml.Node) (p Problems) {
 	few(items(root, "receivers"), maxReceivers, "receivers")
 	few(items(root, "inhibit_rules"), maxInhibitRules, "inhibition rules")
 	few(append(slices.Clone(items(root, "time_intervals")), items(root, "mute_time_intervals")...), maxIntervals, "time intervals")
-	integrations := 0
-	for _, r := range items(root, "receivers") {
-		for i := 1; i < len(r.Content); i += 2 {
-			if r.Content[i].Kind != yaml.SequenceNode {
-				continue
-			}
-			before := integrations
-			if integrations += len(r.Content[i].Content); before <= maxIntegrations && integrations > maxIntegrations {
-				p.add(r.Content[i], "the receivers have more than %d entries together: no more are taken", maxIntegrations)
-			}
-		}
-	}
+	receiverBounds(root, &p)
 	routes := 0
 	var count func(n *yaml.Node, depth int)
 	count = func(n *yaml.Node, depth int) {
@@ -159,4 +148,32 @@ func bounds(root *yaml.Node) (p Problems) {
 		count(route, 0)
 	}
 	return p
+}
+
+// receiverBounds counts the entries of receivers, each of which is a message of every group, and measures names.
+func receiverBounds(root *yaml.Node, p *Problems) {
+	all := 0
+	for _, r := range items(root, "receivers") {
+		if name := field(r, "name"); name != nil && len(name.Value) > maxReceiverName {
+			p.add(name, "the name of a receiver has %d bytes: at most %d are taken", len(name.Value), maxReceiverName)
+		}
+		if r.Kind != yaml.MappingNode {
+			continue
+		}
+		own := 0
+		for i := 1; i < len(r.Content); i += 2 {
+			list := r.Content[i]
+			if list.Kind != yaml.SequenceNode {
+				continue
+			}
+			n := len(list.Content)
+			if over := maxOfReceiver - own; own <= maxOfReceiver && n > over {
+				p.add(list.Content[over], "the receiver has more than %d entries: put the others into another receiver, and a route to it with continue: true before this one", maxOfReceiver)
+			}
+			if over := maxIntegrations - all; all <= maxIntegrations && n > over {
+				p.add(list.Content[over], "the receivers have more than %d entries together: no more are taken", maxIntegrations)
+			}
+			own, all = own+n, all+n
+		}
+	}
 }
