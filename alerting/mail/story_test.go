@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/alertmanager/nflog"
 	"github.com/prometheus/alertmanager/notify"
 
+	"github.com/tokiflow/tokiflow/alerting/mail"
 	"github.com/tokiflow/tokiflow/core/alert"
 	core "github.com/tokiflow/tokiflow/core/mail"
 	"github.com/tokiflow/tokiflow/core/recipient"
