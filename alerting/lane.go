@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tokiflow/tokiflow/alerting/loop"
 	"github.com/tokiflow/tokiflow/core/alert"
 )
 
@@ -61,10 +62,10 @@ func (l *lane) run(ctx, attempts, records context.Context) {
 		}
 		switch {
 		case err != nil:
-			pause(ctx, streak.failed(err), nil)
+			loop.Pause(ctx, streak.failed(err), nil)
 		case len(ds) == 0:
 			streak.succeeded()
-			pause(ctx, o.PollInterval, l.wake)
+			loop.Pause(ctx, o.PollInterval, l.wake)
 		default:
 			streak.succeeded()
 		}
@@ -87,7 +88,7 @@ func (l *lane) gather(ctx context.Context) {
 		if len(l.slots) >= cap(l.slots)/2 || ctx.Err() != nil {
 			return
 		}
-		pause(ctx, moment, nil)
+		loop.Pause(ctx, moment, nil)
 	}
 }
 
@@ -148,8 +149,8 @@ func (l *lane) record(records context.Context, a alert.Attempt, leaseEnd time.Ti
 		due, err := l.relay.o.Store.RecordAttempt(ctx, a)
 		if err == nil {
 			if due > 0 {
-				poke(l.wake)
-				poke(l.peer.wake)
+				loop.Poke(l.wake)
+				loop.Poke(l.peer.wake)
 			}
 			log.DebugContext(ctx, "attempt at a notification", "status_code", a.StatusCode, "error", a.Error, "latency", a.Latency)
 			return
@@ -159,7 +160,7 @@ func (l *lane) record(records context.Context, a alert.Attempt, leaseEnd time.Ti
 				"taken", a.Taken(), "error", err)
 			return
 		}
-		pause(ctx, min(100*time.Millisecond<<min(try, 6), time.Second), nil)
+		loop.Pause(ctx, min(100*time.Millisecond<<min(try, 6), time.Second), nil)
 	}
 }
 

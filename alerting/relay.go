@@ -17,6 +17,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/tokiflow/tokiflow/alerting/loop"
 	"github.com/tokiflow/tokiflow/core/alert"
 )
 
@@ -169,7 +170,7 @@ func (r *Relay) Run(ctx context.Context) error {
 func outlive(parent context.Context, d time.Duration) (ctx context.Context, stop func()) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(parent))
 	context.AfterFunc(parent, func() {
-		pause(ctx, d, nil)
+		loop.Pause(ctx, d, nil)
 		cancel()
 	})
 	return ctx, cancel
@@ -180,12 +181,12 @@ func (r *Relay) listen(ctx context.Context) {
 	streak := streak{log: r.log, what: "listening for new alerts failed; the outbox is polled meanwhile"}
 	for ctx.Err() == nil {
 		began := time.Now()
-		err := r.o.Listen(ctx, func() { poke(r.wake) })
+		err := r.o.Listen(ctx, func() { loop.Poke(r.wake) })
 		if time.Since(began) > time.Minute {
 			streak.succeeded()
 		}
 		if ctx.Err() == nil {
-			pause(ctx, streak.failed(err), nil)
+			loop.Pause(ctx, streak.failed(err), nil)
 		}
 	}
 }
@@ -198,14 +199,14 @@ func (r *Relay) fanOut(ctx context.Context) {
 		switch {
 		case ctx.Err() != nil:
 		case err != nil:
-			pause(ctx, streak.failed(err), nil)
+			loop.Pause(ctx, streak.failed(err), nil)
 		default:
 			streak.succeeded()
 			if n > 0 {
 				r.wakeLanes()
 			}
 			if n < fanOutLimit {
-				pause(ctx, r.o.PollInterval, r.wake)
+				loop.Pause(ctx, r.o.PollInterval, r.wake)
 			}
 		}
 	}
@@ -213,7 +214,7 @@ func (r *Relay) fanOut(ctx context.Context) {
 
 func (r *Relay) wakeLanes() {
 	for _, l := range r.lanes {
-		poke(l.wake)
+		loop.Poke(l.wake)
 	}
 }
 
@@ -228,26 +229,7 @@ func (r *Relay) prune(ctx context.Context) {
 			r.log.WarnContext(ctx, "old alerts cannot be removed; trying again in an hour", "error", err)
 		}
 		if n < pruneLimit {
-			pause(ctx, pruneEvery, nil)
+			loop.Pause(ctx, pruneEvery, nil)
 		}
-	}
-}
-
-// poke wakes whoever waits on c, now or next.
-func poke(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
-}
-
-// pause waits for d, for wake (nil: never) or for the end of ctx.
-func pause(ctx context.Context, d time.Duration, wake <-chan struct{}) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
-	case <-wake:
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/tokiflow/tokiflow/alerting/loop"
 	"github.com/tokiflow/tokiflow/core/alert"
 )
 
@@ -32,7 +33,7 @@ func (r *Relay) report(ctx context.Context) {
 				r.remind(ctx, told, b, time.Now())
 			}
 		}
-		pause(ctx, r.o.ReportInterval, nil)
+		loop.Pause(ctx, r.o.ReportInterval, nil)
 	}
 }
 

@@ -33,14 +33,7 @@ func (r *Reader) MonitorStats(ctx context.Context, org tenant.OrgID, w history.W
 	if err != nil {
 		return nil, err
 	}
-	stats := make(map[uuid.UUID]history.Stats, len(all))
-	var h histogram
-	for id, t := range all {
-		if t.any() {
-			stats[id] = t.stats(w, &h)
-		}
-	}
-	return stats, nil
+	return statsOf(all, w), nil
 }
 
 // OrganisationStats computes the figures of the window over all monitors of the organisation together, as MonitorStats does
@@ -51,6 +44,18 @@ func (r *Reader) OrganisationStats(ctx context.Context, org tenant.OrgID, w hist
 		return history.Stats{}, err
 	}
 	return summedUp(all, w), nil
+}
+
+// statsOf makes the figures of each monitor of which something is known.
+func statsOf(all map[uuid.UUID]*tally, w history.Window) map[uuid.UUID]history.Stats {
+	stats := make(map[uuid.UUID]history.Stats, len(all))
+	var h histogram
+	for id, t := range all {
+		if t.any() {
+			stats[id] = t.stats(w, &h)
+		}
+	}
+	return stats
 }
 
 // summedUp makes one of the figures of all monitors.

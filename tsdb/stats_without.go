@@ -29,14 +29,7 @@ func (r *Reader) MonitorStatsWithout(
 	if err != nil {
 		return nil, err
 	}
-	stats := make(map[uuid.UUID]history.Stats, len(all))
-	var h histogram
-	for id, t := range all {
-		if t.any() {
-			stats[id] = t.stats(w, &h)
-		}
-	}
-	return stats, nil
+	return statsOf(all, w), nil
 }
 
 // OrganisationStatsWithout is to OrganisationStats what MonitorStatsWithout is to MonitorStats.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/tokiflow/tokiflow/alerting/loop"
 	"github.com/tokiflow/tokiflow/core/alert"
 )
 
@@ -99,17 +100,12 @@ func (f *Feeder) listen(ctx context.Context) {
 	again := retry{log: f.log, what: "listening for new alerts failed; the outbox is polled meanwhile"}
 	for ctx.Err() == nil {
 		began := time.Now()
-		err := f.o.Listen(ctx, func() {
-			select {
-			case f.wake <- struct{}{}:
-			default:
-			}
-		})
+		err := f.o.Listen(ctx, func() { loop.Poke(f.wake) })
 		if time.Since(began) > time.Minute {
 			again.succeeded()
 		}
 		if ctx.Err() == nil {
-			pause(ctx, again.failed(ctx, err), nil)
+			loop.Pause(ctx, again.failed(ctx, err), nil)
 		}
 	}
 }
@@ -122,7 +118,7 @@ func (f *Feeder) feed(ctx context.Context) {
 			return
 		}
 		if err != nil {
-			pause(ctx, again.failed(ctx, err), nil)
+			loop.Pause(ctx, again.failed(ctx, err), nil)
 			continue
 		}
 		again.succeeded()
@@ -133,7 +129,7 @@ func (f *Feeder) feed(ctx context.Context) {
 				"outbox", u.Outbox, "org", u.Org.String(), "type", u.Type, "error", u.Err)
 		}
 		if fed.Rows < f.o.Batch {
-			pause(ctx, f.o.PollInterval, f.wake)
+			loop.Pause(ctx, f.o.PollInterval, f.wake)
 		}
 	}
 }
@@ -149,7 +145,7 @@ func (f *Feeder) report(ctx context.Context) {
 		default:
 			f.metrics.lag.Set(max(0, time.Since(at).Seconds()))
 		}
-		pause(ctx, f.o.ReportInterval, nil)
+		loop.Pause(ctx, f.o.ReportInterval, nil)
 	}
 }
 
@@ -161,7 +157,7 @@ func (f *Feeder) prune(ctx context.Context) {
 			f.log.WarnContext(ctx, "what alerting no longer needs cannot be removed; trying again later", "error", err)
 		}
 		if err != nil || n < pruneLimit {
-			pause(ctx, f.o.PruneInterval, nil)
+			loop.Pause(ctx, f.o.PruneInterval, nil)
 		}
 	}
 }
@@ -215,15 +211,4 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 		}
 	}
 	return m, nil
-}
-
-// pause waits for d, for wake (nil: never) or for the end of ctx.
-func pause(ctx context.Context, d time.Duration, wake <-chan struct{}) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
-	case <-wake:
-	}
 }

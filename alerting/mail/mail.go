@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/tokiflow/tokiflow/alerting/config"
+	"github.com/tokiflow/tokiflow/alerting/loop"
 	"github.com/tokiflow/tokiflow/core/alert"
 	"github.com/tokiflow/tokiflow/core/mail"
 	"github.com/tokiflow/tokiflow/core/tenant"
@@ -105,10 +106,7 @@ func New(o Options) (*Mailer, error) {
 
 // nudge has Run look for what is due.
 func (m *Mailer) nudge() {
-	select {
-	case m.wake <- struct{}{}:
-	default:
-	}
+	loop.Poke(m.wake)
 }
 
 // Email returns what makes the notifiers of an organisation's email_configs: a receivers.EmailFactory.

@@ -18,6 +18,7 @@ import (
 
 	"github.com/tokiflow/tokiflow/alerting/config"
 	"github.com/tokiflow/tokiflow/alerting/instance"
+	"github.com/tokiflow/tokiflow/alerting/loop"
 	"github.com/tokiflow/tokiflow/core/alert"
 	"github.com/tokiflow/tokiflow/core/fault"
 	"github.com/tokiflow/tokiflow/core/tenant"
@@ -190,7 +191,7 @@ func (m *Manager) Instance(ctx context.Context, org tenant.OrgID) (Running, erro
 func (m *Manager) Reload() {
 	for _, s := range m.all() {
 		s.reread.Store(true)
-		poke(s.poked)
+		loop.Poke(s.poked)
 	}
 }
 
@@ -207,7 +208,7 @@ func (m *Manager) listen(ctx context.Context) {
 			wait = retryFirst
 		}
 		m.log.WarnContext(ctx, "listening for changes of alerting failed; they are polled meanwhile", "error", err)
-		pause(ctx, wait, nil)
+		loop.Pause(ctx, wait, nil)
 		wait = min(2*wait, retryMost)
 	}
 }
@@ -218,10 +219,10 @@ func (m *Manager) changed(org tenant.OrgID) {
 	s := m.sessions[org]
 	m.mu.Unlock()
 	if s != nil {
-		poke(s.poked)
+		loop.Poke(s.poked)
 	}
 	if s == nil || !s.owner && m.o.Alert {
-		poke(m.wake)
+		loop.Poke(m.wake)
 	}
 }
 
@@ -235,14 +236,14 @@ func (m *Manager) look(ctx context.Context) {
 		}
 		if err == nil {
 			failures = 0
-			pause(ctx, pollSpacing, nil)
-			pause(ctx, m.o.PollInterval-pollSpacing, m.wake)
+			loop.Pause(ctx, pollSpacing, nil)
+			loop.Pause(ctx, m.o.PollInterval-pollSpacing, m.wake)
 			continue
 		}
 		if failures++; failures == failuresToTell {
 			m.log.WarnContext(ctx, "organisations with alerts cannot be looked for; trying again", "error", err)
 		}
-		pause(ctx, min(m.o.PollInterval, time.Duration(failures)*failurePause), nil)
+		loop.Pause(ctx, min(m.o.PollInterval, time.Duration(failures)*failurePause), nil)
 	}
 }
 
@@ -291,7 +292,7 @@ func (m *Manager) tend(s *session, busy bool, version int64, now time.Time) {
 		s.touch(now)
 	}
 	if version != s.version.Load() {
-		poke(s.poked)
+		loop.Poke(s.poked)
 	}
 	if s.idle(now, m.o.IdleAfter) {
 		m.log.Info("alerting of an organisation has nothing to do and stops", "org", s.org.String(), "owner", s.owner)
@@ -307,26 +308,4 @@ func (m *Manager) all() []*session {
 		out = append(out, s)
 	}
 	return out
-}
-
-// poke wakes whoever waits on c, now or next.
-func poke(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
-}
-
-// pause waits for d, for wake (nil: never) or for the end of ctx.
-func pause(ctx context.Context, d time.Duration, wake <-chan struct{}) {
-	if d <= 0 {
-		return
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
-	case <-wake:
-	}
 }

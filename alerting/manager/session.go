@@ -10,6 +10,7 @@ import (
 
 	"github.com/tokiflow/tokiflow/alerting/config"
 	"github.com/tokiflow/tokiflow/alerting/instance"
+	"github.com/tokiflow/tokiflow/alerting/loop"
 	"github.com/tokiflow/tokiflow/core/alert"
 	"github.com/tokiflow/tokiflow/core/fault"
 	"github.com/tokiflow/tokiflow/core/tenant"
@@ -145,7 +146,7 @@ func (s *session) leave() {
 	}
 	s.m.mu.Unlock()
 	close(s.done)
-	poke(s.m.wake) // what it left may have to be taken up
+	loop.Poke(s.m.wake) // what it left may have to be taken up
 }
 
 func (s *session) state() string {
@@ -206,7 +207,7 @@ func (s *session) serve() {
 	again := time.NewTimer(retryConfig)
 	again.Stop()
 	defer again.Stop()
-	poke(s.poked) // what changed while it started
+	loop.Poke(s.poked) // what changed while it started
 	for {
 		var waiting chan struct{}
 		select {

@@ -10,6 +10,8 @@ import (
 	"github.com/prometheus/alertmanager/marker"
 	"github.com/prometheus/alertmanager/notify"
 	"github.com/prometheus/common/model"
+
+	"github.com/tokiflow/tokiflow/alerting/loop"
 )
 
 // stormGroup is the group of a storm's members: all alerts that one message tells. Storms' lock guards it.
@@ -165,10 +167,7 @@ func (s *Storms) hurry(ctx context.Context, g *stormGroup) {
 	}
 	if at.Before(g.nextAt) {
 		g.nextAt = at
-		select {
-		case g.sooner <- struct{}{}:
-		default: // it will look anyway
-		}
+		loop.Poke(g.sooner)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/tokiflow/tokiflow/alerting/loop"
 	"github.com/tokiflow/tokiflow/core/alert"
 	"github.com/tokiflow/tokiflow/core/quiet"
 	"github.com/tokiflow/tokiflow/core/tenant"
@@ -90,12 +91,7 @@ func (w *Windows) Run(ctx context.Context) error {
 
 func (w *Windows) listen(ctx context.Context) {
 	for {
-		err := w.o.Windows.ListenMaintenance(ctx, func() {
-			select {
-			case w.wake <- struct{}{}:
-			default: // it will look anyway
-			}
-		})
+		err := w.o.Windows.ListenMaintenance(ctx, func() { loop.Poke(w.wake) })
 		if ctx.Err() != nil {
 			return
 		}

@@ -1,12 +1,10 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
 
@@ -29,12 +27,6 @@ type alertingAnswer struct {
 
 // maxAlertingAnswer is how many bytes of an answer are read.
 const maxAlertingAnswer = 16 << 20
-
-// refusedError is what the server found wrong.
-type refusedError struct {
-	error
-	texts []string
-}
 
 // both returns what the file and the server have. The file is found good, but for addresses: the server knows which it calls.
 func (s alertingServer) both(ctx context.Context, e environment, file string) (want config.Source, have alertingAnswer, err error) {
@@ -84,48 +76,8 @@ func (s alertingServer) put(ctx context.Context, want config.Source, version int
 
 // do sends one request about the configuration and returns the answer's body.
 func (s alertingServer) do(ctx context.Context, method, query string, body []byte) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, rulesTimeout)
-	defer cancel()
-	address := strings.TrimRight(s.BaseURL, "/") + "/api/v1/alerting/config" + query
-	req, err := http.NewRequestWithContext(ctx, method, address, bytes.NewReader(body))
-	if err != nil {
-		return nil, usageError{fmt.Errorf("--base-url: %w", err)}
-	}
-	req.Header.Set("Authorization", "Bearer "+s.APIKey)
-	req.Header.Set("Accept", "application/json")
-	req.Header.Set("User-Agent", "tokiflow/"+version())
-	if body != nil {
-		req.Header.Set("Content-Type", "application/json")
-	}
-	client := &http.Client{Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true}}
-	resp, err := client.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = resp.Body.Close() }()
-	content, err := io.ReadAll(io.LimitReader(resp.Body, maxAlertingAnswer))
-	if err != nil {
-		return nil, err
-	}
-	if resp.StatusCode < 200 || resp.StatusCode > 299 {
-		return nil, refusedOf(resp, content)
-	}
-	return content, nil
-}
-
-func refusedOf(resp *http.Response, content []byte) error {
-	err := refusal(resp.Status, content)
-	var p struct {
-		Errors []struct {
-			Message string `json:"message"`
-		} `json:"errors"`
-	}
-	if json.Unmarshal(content, &p) != nil || len(p.Errors) == 0 || resp.StatusCode != http.StatusUnprocessableEntity {
-		return err
-	}
-	out := refusedError{error: err}
-	for _, one := range p.Errors {
-		out.texts = append(out.texts, one.Message)
-	}
-	return out
+	return serverRequest{
+		method: method, address: strings.TrimRight(s.BaseURL, "/") + "/api/v1/alerting/config" + query, key: s.APIKey,
+		media: "application/json", body: body, most: maxAlertingAnswer,
+	}.do(ctx)
 }

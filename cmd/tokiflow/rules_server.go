@@ -2,14 +2,11 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strings"
-	"time"
 
 	"github.com/tokiflow/tokiflow/core/rule"
 	"github.com/tokiflow/tokiflow/rules"
@@ -21,10 +18,8 @@ type rulesServer struct {
 	APIKey  string `name:"api-key" secret:"" placeholder:"KEY" help:"API key of the organisation."`
 }
 
-const (
-	rulesTimeout  = 30 * time.Second // of one request
-	maxRuleAnswer = 256 << 20
-)
+// maxRuleAnswer is how many bytes of an answer are read.
+const maxRuleAnswer = 256 << 20
 
 // both returns the groups that the files and the server have, by name, in one form.
 func (s rulesServer) both(ctx context.Context, e environment, f *rules.Format, files []string) (want, have map[string]string, err error) {
@@ -74,56 +69,12 @@ func (s rulesServer) delete(ctx context.Context, name string) error {
 
 // do sends one request about the group of that name, or about all where it is empty, and returns the answer's body.
 func (s rulesServer) do(ctx context.Context, method, name, body string) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, rulesTimeout)
-	defer cancel()
 	address := strings.TrimRight(s.BaseURL, "/") + "/api/v1/rules"
 	if name != "" {
 		// Dots too: "." and ".." would be taken for ways through the tree.
 		address += "/" + strings.ReplaceAll(url.PathEscape(name), ".", "%2E")
 	}
-	req, err := http.NewRequestWithContext(ctx, method, address, strings.NewReader(body))
-	if err != nil {
-		return nil, usageError{fmt.Errorf("--base-url: %w", err)}
-	}
-	req.Header.Set("Authorization", "Bearer "+s.APIKey)
-	req.Header.Set("Accept", "application/yaml")
-	req.Header.Set("User-Agent", "tokiflow/"+version())
-	if body != "" {
-		req.Header.Set("Content-Type", "application/yaml")
-	}
-	client := &http.Client{Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true}}
-	resp, err := client.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = resp.Body.Close() }()
-	content, err := io.ReadAll(io.LimitReader(resp.Body, maxRuleAnswer))
-	if err != nil {
-		return nil, err
-	}
-	if resp.StatusCode < 200 || resp.StatusCode > 299 {
-		return nil, refusal(resp.Status, content)
-	}
-	return content, nil
-}
-
-// refusal is what a problem (RFC 9457) says.
-func refusal(status string, content []byte) error {
-	var p struct {
-		Detail string `json:"detail"`
-		Errors []struct {
-			Message string `json:"message"`
-		} `json:"errors"`
-	}
-	if err := json.Unmarshal(content, &p); err != nil || p.Detail == "" {
-		return fmt.Errorf("the server answered %s", status)
-	}
-	if len(p.Errors) == 0 {
-		return fmt.Errorf("the server answered %s: %s", status, p.Detail)
-	}
-	texts := make([]string, len(p.Errors))
-	for i, e := range p.Errors {
-		texts[i] = e.Message
-	}
-	return fmt.Errorf("the server answered %s: %s", status, strings.Join(texts, "\n"))
+	return serverRequest{
+		method: method, address: address, key: s.APIKey, media: "application/yaml", body: []byte(body), most: maxRuleAnswer,
+	}.do(ctx)
 }

@@ -171,30 +171,13 @@ func (s *Store) PutAlertingConfig(ctx context.Context, org tenant.OrgID, sealed 
 // changed before. It holds one connection of its own. It returns ctx's error when ctx ends and another when the connection is lost;
 // wake is called from this goroutine only and must not block.
 func (s *Store) ListenAlerting(ctx context.Context, wake func(org tenant.OrgID)) error {
-	pooled, err := s.pool.Acquire(ctx)
-	if err != nil {
-		return wrap("listen for alerting", err)
-	}
-	conn := pooled.Hijack() // it listens, so it never goes back
-	defer closeConn(conn)   //nolint:contextcheck // ctx may have ended: that is why it is closed
-	if _, err := conn.Exec(ctx, "listen "+alertingChannel); err != nil {
-		return wrap("listen for alerting", err)
-	}
-	wake(tenant.OrgID{})
-	for {
-		payload, err := nextNotice(ctx, conn)
-		if err != nil {
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
-			return wrap("listen for alerting", err)
-		}
+	return s.listen(ctx, "listen for alerting", alertingChannel, func(payload string) {
 		id, err := uuid.Parse(payload)
 		if err != nil {
 			id = uuid.Nil // whoever it was of
 		}
 		wake(tenant.OrgID{UUID: id})
-	}
+	})
 }
 
 // PruneAlerting removes up to limit rows each of what has expired at now: silences, entries of the notification log, alerts resolved

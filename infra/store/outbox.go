@@ -114,22 +114,5 @@ func (s *Store) PruneOutbox(ctx context.Context, age time.Duration, limit int) (
 // of its own. It returns ctx's error when ctx ends and another when the connection is lost; wake is called from this
 // goroutine only and must not block.
 func (s *Store) ListenOutbox(ctx context.Context, wake func()) error {
-	pooled, err := s.pool.Acquire(ctx)
-	if err != nil {
-		return wrap("listen for alerts", err)
-	}
-	conn := pooled.Hijack() // it listens, so it never goes back
-	defer closeConn(conn)   //nolint:contextcheck // ctx may have ended: that is why it is closed
-	if _, err := conn.Exec(ctx, "listen "+outboxChannel); err != nil {
-		return wrap("listen for alerts", err)
-	}
-	for {
-		wake() // the first time for what came before
-		if _, err := nextNotice(ctx, conn); err != nil {
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
-			return wrap("listen for alerts", err)
-		}
-	}
+	return s.listen(ctx, "listen for alerts", outboxChannel, func(string) { wake() })
 }

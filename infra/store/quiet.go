@@ -214,24 +214,7 @@ func planWindow(ctx context.Context, q *db.Queries, w quiet.Window, next, horizo
 // ListenMaintenance calls wake once it hears of written windows, and then with each. It holds one connection of its own. It returns
 // ctx's error when ctx ends and another when the connection is lost; wake is called from this goroutine only and must not block.
 func (s *Store) ListenMaintenance(ctx context.Context, wake func()) error {
-	pooled, err := s.pool.Acquire(ctx)
-	if err != nil {
-		return wrap("listen for maintenance", err)
-	}
-	conn := pooled.Hijack() // it listens, so it never goes back
-	defer closeConn(conn)   //nolint:contextcheck // ctx may have ended: that is why it is closed
-	if _, err := conn.Exec(ctx, "listen "+maintenanceChannel); err != nil {
-		return wrap("listen for maintenance", err)
-	}
-	for {
-		wake() // the first time for what came before
-		if _, err := nextNotice(ctx, conn); err != nil {
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
-			return wrap("listen for maintenance", err)
-		}
-	}
+	return s.listen(ctx, "listen for maintenance", maintenanceChannel, func(string) { wake() })
 }
 
 // InMaintenanceTurn runs f while no other process does. done is false where another was at it.

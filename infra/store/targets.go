@@ -52,6 +52,30 @@ func (s *Store) WatchTargets(ctx context.Context, apply func(tenant.PingTargets)
 	}
 }
 
+// listen calls heard once it listens, with nothing, for what came before, and then with each notice of the channel. It holds one
+// connection of its own. It returns ctx's error when ctx ends and another when the connection is lost.
+func (s *Store) listen(ctx context.Context, doing, channel string, heard func(payload string)) error {
+	pooled, err := s.pool.Acquire(ctx)
+	if err != nil {
+		return wrap(doing, err)
+	}
+	conn := pooled.Hijack() // it listens, so it never goes back
+	defer closeConn(conn)   //nolint:contextcheck // ctx may have ended: that is why it is closed
+	if _, err := conn.Exec(ctx, "listen "+channel); err != nil {
+		return wrap(doing, err)
+	}
+	payload := ""
+	for {
+		heard(payload)
+		if payload, err = nextNotice(ctx, conn); err != nil {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			return wrap(doing, err)
+		}
+	}
+}
+
 // nextNotice waits for a notification and now and then asks the server whether it is still there: a connection cut
 // silently would else wait for ever.
 func nextNotice(ctx context.Context, conn *pgx.Conn) (payload string, err error) {
