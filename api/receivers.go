@@ -91,6 +91,12 @@ func (a *API) testReceiver(ctx context.Context, who tenant.Identity, in *receive
 		return nil, huma.ErrorWithHeaders(huma.NewError(http.StatusTooManyRequests, "six tests a minute are enough: try again in a while"),
 			http.Header{"Retry-After": {"10"}})
 	}
+	done, ok := a.trials.begin(who.Org)
+	if !ok {
+		return nil, huma.ErrorWithHeaders(huma.NewError(http.StatusTooManyRequests, "another test is under way: try again when it has ended"),
+			http.Header{"Retry-After": {"10"}})
+	}
+	defer done()
 	tried, err := a.receivers.TestReceiver(ctx, who.Org, in.Name)
 	if err != nil {
 		return nil, err
@@ -105,11 +111,30 @@ func (a *API) testReceiver(ctx context.Context, who tenant.Identity, in *receive
 	return out, nil
 }
 
-// trials limits an organisation to six tests a minute in this process, so that nobody's receiver is flooded through us. The zero value
-// is ready. Safe for concurrent use.
+// trials limits an organisation to six tests a minute in this process, one at a time, so that nobody's receiver is flooded through us.
+// The zero value is ready. Safe for concurrent use.
 type trials struct {
-	mu   sync.Mutex
-	last map[tenant.OrgID][]time.Time
+	mu      sync.Mutex
+	last    map[tenant.OrgID][]time.Time
+	running map[tenant.OrgID]struct{}
+}
+
+// begin reports whether no other test of the organisation is under way. Then done ends this one.
+func (t *trials) begin(org tenant.OrgID) (done func(), ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if _, busy := t.running[org]; busy {
+		return nil, false
+	}
+	if t.running == nil {
+		t.running = map[tenant.OrgID]struct{}{}
+	}
+	t.running[org] = struct{}{}
+	return func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		delete(t.running, org)
+	}, true
 }
 
 func (t *trials) allow(org tenant.OrgID, now time.Time) bool {

@@ -15,7 +15,10 @@ import (
 )
 
 // triedReceivers has one receiver, ops, of one organisation.
-type triedReceivers struct{ org tenant.OrgID }
+type triedReceivers struct {
+	org  tenant.OrgID
+	busy func() // where not nil it is called within a test
+}
 
 func (r *triedReceivers) Receivers(_ context.Context, org tenant.OrgID) ([]alert.Receiver, error) {
 	if org != r.org {
@@ -30,6 +33,9 @@ func (r *triedReceivers) Receivers(_ context.Context, org tenant.OrgID) ([]alert
 func (r *triedReceivers) TestReceiver(_ context.Context, org tenant.OrgID, name string) ([]alert.Notification, error) {
 	if org != r.org || name != "ops 1/2" {
 		return nil, fault.New(fault.NotFound, "there is no such receiver")
+	}
+	if r.busy != nil {
+		r.busy()
 	}
 	return []alert.Notification{
 		{Integration: "webhook[0]", Status: alert.Delivered, Latency: 20 * time.Millisecond},
@@ -82,4 +88,25 @@ func TestWithoutAlertingThereAreNoReceivers(t *testing.T) {
 	s := newBundle(t)
 	s.do(s.a.read, http.MethodGet, "/api/v1/receivers", nil).want(http.StatusServiceUnavailable)
 	s.do(s.a.write, http.MethodPost, "/api/v1/receivers/ops/test", nil).want(http.StatusServiceUnavailable)
+}
+
+func TestReceiversAreTriedOneAtATime(t *testing.T) {
+	receivers := &triedReceivers{}
+	s := newBundle(t, func(o *api.Options) { o.Receivers = receivers })
+	receivers.org = s.a.org
+	const path = "/api/v1/receivers/ops%201%2F2/test"
+	within := 0
+	receivers.busy = func() {
+		within++
+		if a := s.do(s.a.write, http.MethodPost, path, nil).want(http.StatusTooManyRequests); a.header.Get("Retry-After") == "" {
+			t.Error("no Retry-After")
+		}
+		s.do(s.b.write, http.MethodPost, path, nil).want(http.StatusNotFound) // it is another organisation's
+	}
+	for range 2 {
+		s.do(s.a.write, http.MethodPost, path, nil).want(http.StatusOK)
+	}
+	if within != 2 {
+		t.Errorf("%d tests were made", within)
+	}
 }
