@@ -85,8 +85,12 @@ func sum(s string) []byte {
 }
 
 func (a *App) setCookie(w http.ResponseWriter, value string, seconds int) {
+	under := "/api/discord"
+	if u, err := url.Parse(a.o.PublicURL); err == nil {
+		under = u.Path + under // a proxy may serve it below a path
+	}
 	http.SetCookie(w, &http.Cookie{ //nolint:gosec // Secure where there is TLS
-		Name: cookie, Value: value, Path: "/api/discord", MaxAge: seconds, HttpOnly: true,
+		Name: cookie, Value: value, Path: under, MaxAge: seconds, HttpOnly: true,
 		Secure: strings.HasPrefix(a.o.PublicURL, "https://"), SameSite: http.SameSiteLaxMode,
 	})
 }

@@ -175,6 +175,34 @@ func TestAChannelIsConnected(t *testing.T) {
 	}
 }
 
+// A proxy may serve it below a path, which it takes away.
+func TestTheBrowserIsKnownBelowAPath(t *testing.T) {
+	s := newStory(t)
+	app, err := discord.New(discord.Options{
+		Store: s.store, Box: s.box, Client: s.discord.Client(), Keys: auth.NewKeys(keys{s.org}, nil), ClientID: "client", ClientSecret: "hidden-secret",
+		PublicURL: "https://example.com/below/", API: s.discord.URL,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := chi.NewRouter()
+	app.Routes(r)
+	w := httptest.NewRecorder()
+	req := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/api/discord/install?name=ops", nil)
+	req.SetBasicAuth("", "tkf_write")
+	r.ServeHTTP(w, req)
+	if w.Code != http.StatusFound {
+		t.Fatalf("%d: %s", w.Code, w.Body)
+	}
+	browser := s.newBrowser().Jar
+	at := &url.URL{Scheme: "https", Host: "example.com", Path: "/below/api/discord/install"}
+	browser.SetCookies(at, (&http.Response{Header: w.Header()}).Cookies())
+	at.Path = "/below/api/discord/callback"
+	if back := browser.Cookies(at); len(back) != 1 {
+		t.Errorf("of %q comes back %v", w.Header()["Set-Cookie"], back)
+	}
+}
+
 func TestStatesAreBound(t *testing.T) {
 	s := newStory(t)
 	refused := func(why string, browser *http.Client, query string) {
