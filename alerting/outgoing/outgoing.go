@@ -71,7 +71,7 @@ func (e *Error) Retry() bool {
 func Post(ctx context.Context, client *http.Client, to string, header http.Header, body []byte) (answer []byte, retry bool, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, to, bytes.NewReader(body))
 	if err != nil {
-		return nil, false, fmt.Errorf("the request cannot be made: %w", withoutURL(err))
+		return nil, false, fmt.Errorf("the request cannot be made: %w", WithoutURL(err))
 	}
 	req.Header.Set("User-Agent", "tokiflow")
 	maps.Copy(req.Header, header)
@@ -80,7 +80,7 @@ func Post(ctx context.Context, client *http.Client, to string, header http.Heade
 		if errors.Is(err, context.DeadlineExceeded) {
 			return nil, true, fmt.Errorf("no answer in time: %w", context.DeadlineExceeded)
 		}
-		return nil, true, fmt.Errorf("no answer: %w", withoutURL(err))
+		return nil, true, fmt.Errorf("no answer: %w", WithoutURL(err))
 	}
 	answer, _ = io.ReadAll(io.LimitReader(res.Body, most)) // the status decides
 	_ = res.Body.Close()
@@ -119,8 +119,8 @@ func printable(answer []byte) string {
 	return s
 }
 
-// withoutURL drops the URL that net/http and net/url put into their errors.
-func withoutURL(err error) error {
+// WithoutURL drops the URL that net/http and net/url put into their errors.
+func WithoutURL(err error) error {
 	if withURL, ok := errors.AsType[*url.Error](err); ok {
 		return withURL.Err
 	}

@@ -20,6 +20,7 @@ import (
 
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
+	"github.com/tokiflow/tokiflow/alerting/outgoing"
 	"github.com/tokiflow/tokiflow/core/alert"
 )
 
@@ -69,7 +70,7 @@ func New(c Config) (*Receiver, error) {
 func parse(raw string) (*url.URL, error) {
 	u, err := url.Parse(strings.TrimSpace(raw))
 	if err != nil {
-		return nil, fmt.Errorf("the webhook's URL cannot be read: %w", withoutURL(err))
+		return nil, fmt.Errorf("the webhook's URL cannot be read: %w", outgoing.WithoutURL(err))
 	}
 	if u.Scheme != "http" && u.Scheme != "https" {
 		return nil, errors.New("the webhook's URL must start with http:// or https://")
@@ -117,14 +118,14 @@ func (r *Receiver) Signed() bool { return r.signer != nil }
 func (r *Receiver) Notify(ctx context.Context, d alert.Delivery) (alert.Answer, error) {
 	req, err := r.request(ctx, d, time.Now())
 	if err != nil {
-		return alert.Answer{}, fmt.Errorf("the request cannot be made: %w", withoutURL(err))
+		return alert.Answer{}, fmt.Errorf("the request cannot be made: %w", outgoing.WithoutURL(err))
 	}
 	res, err := r.client.Do(req)
 	if err != nil {
 		if errors.Is(err, context.DeadlineExceeded) {
 			return alert.Answer{}, errors.New("no answer in time")
 		}
-		return alert.Answer{}, fmt.Errorf("no answer: %w", withoutURL(err))
+		return alert.Answer{}, fmt.Errorf("no answer: %w", outgoing.WithoutURL(err))
 	}
 	defer func() {
 		_, _ = io.CopyN(io.Discard, res.Body, maxAnswer) // what it says does not matter: the status decides
@@ -187,12 +188,4 @@ func retryAfter(value string, now time.Time) time.Duration {
 		return 0
 	}
 	return min(max(at.Sub(now), 0), most)
-}
-
-// withoutURL drops the URL that net/http and net/url put into their errors.
-func withoutURL(err error) error {
-	if withURL, ok := errors.AsType[*url.Error](err); ok {
-		return withURL.Err
-	}
-	return err
 }
