@@ -9,7 +9,7 @@ import (
 )
 
 // SaveLog writes down what receivers were told last. Of two entries of one group and receiver the later counts, in whatever order
-// they come.
+// they come. All are taken or none; a fault of code invalid says that one of them can never be.
 func (s *Store) SaveLog(ctx context.Context, org tenant.OrgID, entries []alert.LogEntry) error {
 	if len(entries) == 0 {
 		return nil
@@ -20,5 +20,5 @@ func (s *Store) SaveLog(ctx context.Context, org tenant.OrgID, entries []alert.L
 			OrgID: org, GroupKey: e.GroupKey, Receiver: e.Receiver, LoggedAt: e.LoggedAt, ExpiresAt: e.ExpiresAt, Body: e.Body,
 		}
 	}
-	return wrap("save the notification log", execAll(s.q.SaveLogEntry(ctx, rows).Exec))
+	return wrapRefused("save the notification log", execAll(s.q.SaveLogEntry(ctx, rows).Exec))
 }

@@ -7,11 +7,13 @@ import (
 	"time"
 
 	"github.com/tokiflow/tokiflow/core/alert"
+	"github.com/tokiflow/tokiflow/core/fault"
 	"github.com/tokiflow/tokiflow/core/tenant"
 	"github.com/tokiflow/tokiflow/infra/store/internal/db"
 )
 
-// SaveNotification writes a notification down, or what came of a further attempt at it. One of an earlier attempt changes nothing.
+// SaveNotification writes a notification down, or what came of a further attempt at it. One of an earlier attempt changes nothing. A
+// fault of code invalid says that it can never be.
 func (s *Store) SaveNotification(ctx context.Context, org tenant.OrgID, n alert.Notification) error {
 	told := n.Alerts[:min(len(n.Alerts), alert.MaxTold)]
 	if told == nil {
@@ -19,7 +21,7 @@ func (s *Store) SaveNotification(ctx context.Context, org tenant.OrgID, n alert.
 	}
 	alerts, err := json.Marshal(told)
 	if err != nil {
-		return fmt.Errorf("store: save notification: %w", err)
+		return &fault.Error{Code: fault.Invalid, Message: "the alerts of a notification cannot be written", Err: err}
 	}
 	p := db.SaveNotificationParams{
 		ID: n.ID, OrgID: org, Receiver: n.Receiver, Integration: n.Integration, GroupKey: n.GroupKey, Reason: n.Reason,
@@ -33,7 +35,7 @@ func (s *Store) SaveNotification(ctx context.Context, org tenant.OrgID, n alert.
 	if !n.EndedAt.IsZero() {
 		p.EndedAt = &n.EndedAt
 	}
-	return wrap("save notification", s.q.SaveNotification(ctx, p))
+	return wrapRefused("save notification", s.q.SaveNotification(ctx, p))
 }
 
 // Notifications lists what was told, the newest first.

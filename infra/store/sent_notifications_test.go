@@ -1,6 +1,8 @@
 package store_test
 
 import (
+	"context"
+	"math/rand/v2"
 	"testing"
 	"time"
 
@@ -8,6 +10,8 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/tokiflow/tokiflow/core/alert"
+	"github.com/tokiflow/tokiflow/core/fault"
+	"github.com/tokiflow/tokiflow/core/tenant"
 )
 
 func TestNotificationsAreWrittenDown(t *testing.T) {
@@ -42,6 +46,56 @@ func TestNotificationsAreWrittenDown(t *testing.T) {
 	got, err = s.store.Notifications(s.ctx, s.a.org, alert.NotificationFilter{Limit: 1})
 	if s.must(err); len(got) != 1 || len(got[0].Alerts) != alert.MaxTold || got[0].AlertCount != 3000 {
 		t.Errorf("%d notifications, %d alerts of %d", len(got), len(got[0].Alerts), got[0].AlertCount)
+	}
+}
+
+// What can never be written down is told from what a database in trouble does not take.
+func TestNotificationsThatCannotBeWrittenDown(t *testing.T) {
+	s := newBundle(t)
+	good := alert.Notification{ID: uuid.New(), Receiver: "ops", StartedAt: t0, Status: alert.Delivered}
+	long := make([]byte, 20_000) // does not fit into an index, however compressed
+	for i := range long {
+		long[i] = "0123456789abcdef"[rand.IntN(16)] //nolint:gosec // no secret
+	}
+	ended, end := context.WithCancel(s.ctx)
+	end()
+	for name, c := range map[string]struct {
+		ctx    context.Context
+		org    tenant.OrgID
+		change func(*alert.Notification)
+		want   fault.Code
+	}{
+		"good":           {s.ctx, s.a.org, func(*alert.Notification) {}, ""},
+		"NUL":            {s.ctx, s.a.org, func(n *alert.Notification) { n.Error = "a\x00b" }, fault.Invalid},
+		"NUL in a label": {s.ctx, s.a.org, func(n *alert.Notification) { n.Alerts = []alert.Told{{Labels: map[string]string{"a": "\x00"}}} }, fault.Invalid},
+		"not UTF-8":      {s.ctx, s.a.org, func(n *alert.Notification) { n.GroupKey = "\xff" }, fault.Invalid},
+		"no such org":    {s.ctx, tenant.OrgID{UUID: uuid.New()}, func(*alert.Notification) {}, fault.Invalid},
+		"the year 10000": {s.ctx, s.a.org, func(n *alert.Notification) {
+			n.Alerts = []alert.Told{{StartsAt: time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC)}}
+		}, fault.Invalid},
+		"the caller left": {ended, s.a.org, func(*alert.Notification) {}, ""},
+	} {
+		n := good
+		n.ID = uuid.New()
+		c.change(&n)
+		err := s.store.SaveNotification(c.ctx, c.org, n)
+		if got := fault.CodeOf(err); got != c.want || (err == nil) != (name == "good") {
+			t.Errorf("%s: %v is of code %q, want %q", name, err, got, c.want)
+		}
+	}
+	entry := alert.LogEntry{GroupKey: "g", Receiver: "r", LoggedAt: t0, ExpiresAt: t0.Add(time.Hour), Body: []byte{1}}
+	for name, c := range map[string]func(*alert.LogEntry){
+		"NUL":  func(e *alert.LogEntry) { e.Receiver = "\x00" },
+		"long": func(e *alert.LogEntry) { e.GroupKey = string(long) },
+	} {
+		bad := entry
+		c(&bad)
+		if err := s.store.SaveLog(s.ctx, s.a.org, []alert.LogEntry{entry, bad}); fault.CodeOf(err) != fault.Invalid {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if n := s.count(`select count(*) from notification_log`); n != 0 {
+		t.Errorf("%d entries of a batch were taken", n)
 	}
 }
 

@@ -63,6 +63,20 @@ func wrap(what string, err error) error {
 	return err
 }
 
+// wrapRefused is wrap, and makes a fault of code invalid of what the database does not take for its data, however often it is tried: a
+// value it cannot keep (class 22), that breaks a constraint (23) or is too large for an index (54).
+func wrapRefused(what string, err error) error {
+	answered, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok || fault.CodeOf(err) != "" {
+		return wrap(what, err)
+	}
+	switch answered.Code[:min(len(answered.Code), 2)] {
+	case "22", "23", "54":
+		return &fault.Error{Code: fault.Invalid, Message: "the database does not take this", Err: fmt.Errorf("store: %s: %w", what, err)}
+	}
+	return wrap(what, err)
+}
+
 // unreachable tells a database that cannot be reached, is starting or stopping, or has no connection left from one that
 // answered with an error.
 func unreachable(err error) bool {
