@@ -18,10 +18,9 @@ func TestBounds(t *testing.T) {
 		}
 		return b.String()
 	}
-	nested := "route:\n  receiver: r\n"
-	for i := range 25 {
-		nested += strings.Repeat("  ", i+1) + "routes:\n" + strings.Repeat("  ", i+1) + "- group_wait: 1s\n"
-	}
+	nested := "route:\n  receiver: r\n" + repeat(25, func(i int) string {
+		return strings.Repeat("  ", i+1) + "routes:\n" + strings.Repeat("  ", i+1) + "- group_wait: 1s\n"
+	})
 	bomb := "route: &a [x, x, x, x, x, x, x, x, x]\n" + repeat(12, func(i int) string {
 		return fmt.Sprintf("x%d: &%c [%s]\n", i, 'b'+i, strings.Repeat(fmt.Sprintf("*%c, ", 'a'+i), 9))
 	})

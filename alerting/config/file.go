@@ -94,7 +94,7 @@ func setDirectory(v reflect.Value, dir string) {
 		if v.IsNil() {
 			return
 		}
-		if h, ok := v.Interface().(*commoncfg.HTTPClientConfig); ok {
+		if h, ok := reflect.TypeAssert[*commoncfg.HTTPClientConfig](v); ok {
 			h.SetDirectory(dir)
 			return
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/url"
 	"strings"
 	"time"
@@ -125,9 +126,7 @@ func groupOf(status string, alerts ...template.Alert) *template.Data {
 		}
 	}
 	if len(alerts) == 1 {
-		for name, value := range alerts[0].Annotations {
-			d.CommonAnnotations[name] = value
-		}
+		maps.Copy(d.CommonAnnotations, alerts[0].Annotations)
 	}
 	return d
 }

@@ -2,6 +2,7 @@ package config
 
 import (
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -102,8 +103,8 @@ func fieldType(t reflect.Type, key string) reflect.Type {
 
 func fieldsOf(t reflect.Type) func(func(reflect.StructField) bool) {
 	return func(yield func(reflect.StructField) bool) {
-		for i := range t.NumField() {
-			if f := t.Field(i); f.IsExported() && !yield(f) {
+		for f := range t.Fields() {
+			if f.IsExported() && !yield(f) {
 				return
 			}
 		}
@@ -146,7 +147,7 @@ func resolved(n *yaml.Node) *yaml.Node {
 }
 
 func below(place []string, name string) []string {
-	return append(place[:len(place):len(place)], name)
+	return append(slices.Clip(place), name)
 }
 
 // isSecret reports whether Alertmanager shows values of the type to nobody.

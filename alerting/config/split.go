@@ -77,7 +77,7 @@ func checked(kind Kind, entry *yaml.Node, allowPrivate bool) (p Problems) {
 		return nil
 	}
 	all := []error{err}
-	if several, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // several at once, of errors.Join
+	if several, ok := err.(interface{ Unwrap() []error }); ok { // of errors.Join
 		all = several.Unwrap()
 	}
 	for _, one := range all {

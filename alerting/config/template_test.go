@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/alertmanager/alert"
 	"github.com/prometheus/alertmanager/template"
-	"github.com/prometheus/alertmanager/types"
 	"github.com/prometheus/common/model"
 
 	"github.com/tokiflow/tokiflow/alerting/config"
@@ -20,9 +20,9 @@ func external() *url.URL { return &url.URL{Scheme: "https", Host: "am.example"} 
 
 // group is n alerts that fire.
 func group(t *template.Template, n int) *template.Data {
-	alerts := make([]*types.Alert, n)
+	alerts := make([]*alert.Alert, n)
 	for i := range alerts {
-		alerts[i] = &types.Alert{Alert: model.Alert{
+		alerts[i] = &alert.Alert{Alert: model.Alert{
 			Labels:      model.LabelSet{"alertname": "MonitorMissed", "monitor": model.LabelValue("m<" + string(rune('a'+i%26)) + ">"), "project": "p", "severity": "critical", "tags": ",a,b,"},
 			Annotations: model.LabelSet{"summary": `late & "gone"`, "description": "It did not come.", "evidence": `{"due":"2026-01-02T03:00:00Z"}`},
 			StartsAt:    time.Unix(1_700_000_000, 0).UTC(), EndsAt: time.Now().Add(time.Hour),

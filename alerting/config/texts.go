@@ -138,7 +138,7 @@ func lineOr(n *yaml.Node, line int) int {
 }
 
 func sendsResolved(v reflect.Value) bool {
-	s, ok := v.Interface().(interface{ SendResolved() bool })
+	s, ok := reflect.TypeAssert[interface{ SendResolved() bool }](v)
 	return !ok || v.IsNil() || s.SendResolved()
 }
 
