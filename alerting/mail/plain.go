@@ -75,6 +75,19 @@ func wrap(s, indent string) string {
 	return strings.Join(out, "\n")
 }
 
+// maxFolded is on how many lines of a text a line of a program's output goes on. Its HTML part has all of it.
+const maxFolded = 10
+
+// fold breaks a line of a program's output wherever the width ends: what went wrong is mostly said at the line's end.
+func fold(s string) []string {
+	rest, room := []rune(s), width-4
+	var out []string
+	for len(rest) > room && len(out) < maxFolded-1 {
+		out, rest, room = append(out, string(rest[:room])), rest[room:], width-6
+	}
+	return append(out, cut(string(rest), room))
+}
+
 // text is the view as plain text: the facts first, links bare.
 func (v view) text() string {
 	var b strings.Builder
@@ -130,7 +143,9 @@ func (i item) text(line func(...string), alone bool) {
 	if len(i.Output) > 0 {
 		line()
 		for _, l := range i.Output {
-			line("  | ", cut(l, width-4))
+			for n, part := range fold(l) {
+				line([2]string{"  | ", "  |   "}[min(n, 1)], part)
+			}
 		}
 	}
 	if i.URL != "" {

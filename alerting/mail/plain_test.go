@@ -2,6 +2,7 @@ package mail
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -153,5 +154,26 @@ func TestTheDefaultsAreMarked(t *testing.T) {
 	}
 	if got := fill("<div>"+ourHTML+"</div>", ourHTML, "x"); got != "<div>x</div>" {
 		t.Errorf("got %s", got)
+	}
+}
+
+// TestFold: a line of output is broken where the width ends, its end is not lost, and an endless one is cut.
+func TestFold(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("ü", 68) + strings.Repeat("b", 66) + "the end"
+	for _, c := range []struct {
+		line string
+		want []string
+	}{
+		{"", []string{""}},
+		{long[:2*68], []string{strings.Repeat("ü", 68)}},
+		{long, []string{strings.Repeat("ü", 68), strings.Repeat("b", 66), "the end"}},
+	} {
+		if got := fold(c.line); !slices.Equal(got, c.want) {
+			t.Errorf("%q is %q", c.line, got)
+		}
+	}
+	if got := fold(strings.Repeat("x", 5000)); len(got) != maxFolded || !strings.HasSuffix(got[maxFolded-1], "x…") {
+		t.Errorf("5000 characters are %d lines, the last is %q", len(got), got[len(got)-1])
 	}
 }
