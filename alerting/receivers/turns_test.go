@@ -51,11 +51,7 @@ func newCrowd(t *testing.T, turns *receivers.Turns, names ...string) *crowd {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text := "route: {receiver: " + names[0] + "}\nreceivers:\n"
-	for _, name := range names {
-		text += "- name: " + name + "\n"
-	}
-	loaded := (&bundle{t: t}).load(text)
+	loaded := (&bundle{t: t}).load("route: {receiver: " + names[0] + "}\nreceivers:\n- name: " + strings.Join(names, "\n- name: ") + "\n")
 	for _, name := range names {
 		loaded.Entries = append(loaded.Entries, config.Entry{Kind: "discord_app", Receiver: name})
 	}
