@@ -19,6 +19,7 @@ import (
 
 	"github.com/tokiflow/tokiflow/alerting/instance"
 	"github.com/tokiflow/tokiflow/core/alert"
+	"github.com/tokiflow/tokiflow/core/fault"
 	"github.com/tokiflow/tokiflow/core/tenant"
 )
 
@@ -33,6 +34,7 @@ type table struct {
 	log      map[string]alert.LogEntry
 	down     map[string]bool
 	calls    map[string]int
+	refuses  func(alert.LogEntry) bool // nil: it takes every entry of the log
 }
 
 func newTable() *table {
@@ -62,6 +64,9 @@ func (s *table) SaveLog(_ context.Context, _ tenant.OrgID, entries []alert.LogEn
 	defer s.mu.Unlock()
 	if err := s.begin("SaveLog"); err != nil {
 		return err
+	}
+	if s.refuses != nil && slices.ContainsFunc(entries, s.refuses) {
+		return fault.New(fault.Invalid, "the database does not take this")
 	}
 	for _, e := range entries {
 		if key := e.GroupKey + "|" + e.Receiver; !s.log[key].LoggedAt.After(e.LoggedAt) {
@@ -235,7 +240,7 @@ func (p *phone) set(f func(*phone)) {
 func TestMetricsAreNamedAsTheyShould(t *testing.T) {
 	reg := prometheus.NewRegistry()
 	instance.NewMetrics(reg)
-	problems, err := testutil.GatherAndLint(reg, "tokiflow_alerting_log_unsaved", "tokiflow_alerting_told_late_total", "tokiflow_alerting_alerts_done_total")
+	problems, err := testutil.GatherAndLint(reg, "tokiflow_alerting_log_unsaved", "tokiflow_alerting_log_forsaken_total", "tokiflow_alerting_told_late_total", "tokiflow_alerting_alerts_done_total")
 	if err != nil || len(problems) > 0 {
 		t.Errorf("%v %v", problems, err)
 	}

@@ -11,6 +11,7 @@ type Metrics struct {
 	notify       *notify.Metrics
 	saveFailures *prometheus.CounterVec
 	unsaved      prometheus.Gauge
+	forsaken     prometheus.Counter
 	toldLate     prometheus.Counter
 	removed      prometheus.Counter
 }
@@ -27,6 +28,10 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Name: "tokiflow_alerting_log_unsaved",
 			Help: "Entries of notification logs that PostgreSQL has not taken yet. A process killed now repeats them.",
 		}),
+		forsaken: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "tokiflow_alerting_log_forsaken_total",
+			Help: "Entries of notification logs that PostgreSQL can never take. They are told again after a restart.",
+		}),
 		toldLate: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "tokiflow_alerting_told_late_total",
 			Help: "Alerts of which an integration was told that they fire only after they were resolved.",
@@ -36,7 +41,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Help: "Resolved alerts that every route has dealt with.",
 		}),
 	}
-	reg.MustRegister(m.saveFailures, m.unsaved, m.toldLate, m.removed)
+	reg.MustRegister(m.saveFailures, m.unsaved, m.forsaken, m.toldLate, m.removed)
 	return m
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tokiflow/tokiflow/core/alert"
+	"github.com/tokiflow/tokiflow/core/fault"
 	"github.com/tokiflow/tokiflow/core/tenant"
 )
 
@@ -21,7 +22,7 @@ const (
 )
 
 // saver writes down what was told and what is done with, in batches: while one is under way the next is collected. What PostgreSQL
-// does not take stays here and is tried until it does. Safe for concurrent use.
+// does not take stays here and is tried until it does, but for what it says it never will. Safe for concurrent use.
 type saver struct {
 	org    tenant.OrgID
 	store  Store
@@ -145,25 +146,10 @@ func (s *saver) save() bool {
 	s.mu.Lock()
 	log, done := slices.Collect(maps.Values(s.log)), slices.Collect(maps.Keys(s.done))
 	s.mu.Unlock()
-	if len(log) > 0 && !s.try("log", func(ctx context.Context) error {
-		entries := make([]alert.LogEntry, len(log))
-		for i, u := range log {
-			entries[i] = u.LogEntry
-		}
-		return s.store.SaveLog(ctx, s.org, entries)
-	}) {
+	if !s.saveLog(log) {
 		return false
 	}
-	s.mu.Lock()
-	for _, u := range log {
-		if key := (logKey{u.GroupKey, u.Receiver}); s.log[key] == u {
-			delete(s.log, key)
-			s.m.unsaved.Dec()
-		}
-		close(u.saved)
-	}
-	s.mu.Unlock()
-	if len(done) > 0 && !s.try("alerts", func(ctx context.Context) error { return s.store.RemoveAlerts(ctx, s.org, done) }) {
+	if len(done) > 0 && s.try("alerts", func(ctx context.Context) error { return s.store.RemoveAlerts(ctx, s.org, done) }) != nil {
 		return false
 	}
 	s.mu.Lock()
@@ -174,15 +160,57 @@ func (s *saver) save() bool {
 	return true
 }
 
-func (s *saver) try(what string, f func(context.Context) error) bool {
+// saveLog writes down these entries. A batch with one that PostgreSQL can never take is halved until that one is alone and let go. It
+// reports whether none is to be tried again.
+func (s *saver) saveLog(log []*unsaved) bool {
+	if len(log) == 0 {
+		return true
+	}
+	err := s.try("log", func(ctx context.Context) error {
+		entries := make([]alert.LogEntry, len(log))
+		for i, u := range log {
+			entries[i] = u.LogEntry
+		}
+		return s.store.SaveLog(ctx, s.org, entries)
+	})
+	switch {
+	case err == nil:
+		s.settle(log)
+		return true
+	case fault.CodeOf(err) != fault.Invalid:
+		return false
+	case len(log) == 1:
+		s.m.forsaken.Inc()
+		s.logger.Error("what was told can never be saved: it is told again after a restart", "group", log[0].GroupKey, "receiver", log[0].Receiver, "err", err)
+		s.settle(log)
+		return true
+	}
+	half := len(log) / 2
+	return s.saveLog(log[:half]) && s.saveLog(log[half:])
+}
+
+// settle takes note that these need not be saved any more.
+func (s *saver) settle(log []*unsaved) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, u := range log {
+		if key := (logKey{u.GroupKey, u.Receiver}); s.log[key] == u {
+			delete(s.log, key)
+			s.m.unsaved.Dec()
+		}
+		close(u.saved)
+	}
+}
+
+func (s *saver) try(what string, f func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(s.life, saveTimeout)
 	defer cancel()
-	if err := f(ctx); err != nil {
+	err := f(ctx)
+	if err != nil {
 		s.m.saveFailures.WithLabelValues(what).Inc()
 		s.logger.Warn("saving what was told failed, it is tried again", "what", what, "err", err)
-		return false
 	}
-	return true
+	return err
 }
 
 // forsake lets go of what could not be saved to the end.

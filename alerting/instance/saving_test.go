@@ -1,6 +1,7 @@
 package instance_test
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -30,6 +31,53 @@ func TestNothingIsRepeatedWhileTheDatabaseIsDown(t *testing.T) {
 		w.restart()
 		w.after(time.Hour)
 		w.hears("team")
+	})
+}
+
+func TestOneEntryThatIsRefusedTakesNoOtherWithIt(t *testing.T) {
+	const config = `
+route: {receiver: team, group_by: [monitor], group_wait: 10s, group_interval: 15s, repeat_interval: 4h}
+receivers: [{name: team}]
+`
+	story(t, config, func(w *world) {
+		w.table.refuses = func(e alert.LogEntry) bool { return strings.Contains(e.GroupKey, "bad") }
+		w.start()
+		w.table.fail("SaveLog", true) // so that they are one batch
+		resolved := w.table.open("bad-0", time.Now())
+		for n := range 20 {
+			w.table.open("good-"+strconv.Itoa(n), time.Now())
+		}
+		w.table.open("bad-1", time.Now())
+		w.update()
+		w.after(time.Minute)
+		if n := w.counts("tokiflow_alerting_log_unsaved"); n != 22 {
+			t.Errorf("%v are unsaved", n)
+		}
+		w.table.fail("SaveLog", false)
+		w.after(16 * time.Second)
+		if len(w.table.log) != 20 || w.counts("tokiflow_alerting_log_unsaved") != 0 || w.counts("tokiflow_alerting_log_forsaken_total") != 2 {
+			t.Errorf("%d entries, %v unsaved, %v forsaken", len(w.table.log), w.counts("tokiflow_alerting_log_unsaved"), w.counts("tokiflow_alerting_log_forsaken_total"))
+		}
+		phone := w.phones["team"][0]
+		if n := len(phone.heard); n != 22 {
+			t.Errorf("heard %d", n)
+		}
+		phone.heard = nil
+		w.table.resolve(resolved, time.Now())
+		w.update()
+		w.after(time.Hour)
+		w.hears("team", "-bad-0") // it goes on, and remembers
+		if strings.Contains(w.table.left(), "bad-0") {
+			t.Error("what is done with stays")
+		}
+		calls := w.table.calls["SaveLog"]
+		w.after(time.Hour)
+		if w.table.calls["SaveLog"] != calls {
+			t.Error("what is refused is tried again")
+		}
+		w.restart()
+		w.after(time.Hour)
+		w.hears("team", "bad-1")
 	})
 }
 
