@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -40,8 +42,11 @@ type Locks struct {
 	cancel context.CancelFunc
 	ended  chan struct{}
 
-	mu   sync.Mutex
-	lost chan struct{} // of the connection there is; nil: none
+	held map[int64]struct{} // locks of the connection there is; of run's goroutine alone
+
+	mu       sync.Mutex
+	lost     chan struct{}      // of the connection there is; nil: none
+	unwanted map[int64]struct{} // to be freed as soon as there is time for it
 }
 
 type lockRequest struct {
@@ -64,28 +69,53 @@ func (l *Locks) Close() {
 }
 
 // TryLock takes those of the locks that are free and returns their keys. The channel is closed when they are lost, which is at once
-// when the server ends the connection and 5 seconds after it has fallen silent at most. A lock that these Locks hold already must not
-// be asked for. An error says that none was taken.
+// when the server ends the connection and 5 seconds after it has fallen silent at most. A lock that these Locks hold already, as after an
+// Unlock that was not heard, is taken and counts once. An error says that none was taken.
 func (l *Locks) TryLock(ctx context.Context, keys ...int64) (taken []int64, lost <-chan struct{}, err error) {
 	if len(keys) == 0 {
 		return nil, nil, nil
 	}
 	err = l.ask(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		rows, err := conn.Query(ctx, `select k from unnest($1::bigint[]) as k where pg_try_advisory_lock(k)`, keys)
+		var free []int64
+		for _, key := range keys {
+			l.wanted(key)
+			if _, ours := l.held[key]; ours { // the server would count it twice, and one Unlock not free it
+				taken = append(taken, key)
+			} else {
+				free = append(free, key)
+			}
+		}
+		lost = l.session()
+		if len(free) == 0 {
+			return nil
+		}
+		rows, err := conn.Query(ctx, `select k from unnest($1::bigint[]) as k where pg_try_advisory_lock(k)`, free)
 		if err != nil {
 			return err
 		}
-		taken, err = pgx.CollectRows(rows, pgx.RowTo[int64])
-		if err != nil && !conn.IsClosed() {
-			giveBack(ctx, conn, keys)
+		more, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+		if err != nil {
+			if !conn.IsClosed() {
+				giveBack(ctx, conn, free)
+			}
+			return err
 		}
-		lost = l.session()
-		return err
+		for _, key := range more {
+			l.held[key] = struct{}{}
+		}
+		taken = append(taken, more...)
+		return nil
 	})
 	if err != nil {
 		return nil, nil, err
 	}
 	return taken, lost, nil
+}
+
+func (l *Locks) wanted(key int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.unwanted, key)
 }
 
 // giveBack frees what a statement has taken that failed half way, as one does that finds the table of locks full: what is taken for a
@@ -96,16 +126,50 @@ func giveBack(ctx context.Context, conn *pgx.Conn, keys []int64) {
 	}
 }
 
-// Unlock frees a lock. One that was lost is no error.
+// Unlock frees a lock. One that was lost, or is not held, is no error. Where ctx ends before it is done it is done later, unless the lock
+// is taken again first. Where the server does not free it the connection is ended, and every lock with it: nobody else could take it.
 func (l *Locks) Unlock(ctx context.Context, key int64) error {
-	err := l.ask(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		var held bool
-		return conn.QueryRow(ctx, `select pg_advisory_unlock($1)`, key).Scan(&held)
-	})
+	err := l.ask(ctx, func(ctx context.Context, conn *pgx.Conn) error { return l.free(ctx, conn, key) })
 	if errors.Is(err, errNoSession) {
 		return nil
 	}
+	if err != nil && ctx.Err() != nil {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if l.lost != nil {
+			l.unwanted[key] = struct{}{}
+		}
+	}
 	return err
+}
+
+// free frees a lock that is held.
+func (l *Locks) free(ctx context.Context, conn *pgx.Conn, key int64) error {
+	if _, ours := l.held[key]; !ours {
+		return nil
+	}
+	if _, err := conn.Exec(ctx, `select pg_advisory_unlock($1)`, key); err != nil {
+		closeLocks(conn) //nolint:contextcheck // ctx may have ended: then the locks go with the connection
+		return err
+	}
+	delete(l.held, key)
+	return nil
+}
+
+// freeUnwanted frees what nobody could wait for.
+func (l *Locks) freeUnwanted(ctx context.Context, conn *pgx.Conn) error {
+	l.mu.Lock()
+	keys := slices.Collect(maps.Keys(l.unwanted))
+	clear(l.unwanted)
+	l.mu.Unlock()
+	for _, key := range keys {
+		if err := l.serve(ctx, conn, lockRequest{
+			do: func(ctx context.Context, conn *pgx.Conn) error { return l.free(ctx, conn, key) }, done: make(chan error, 1),
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // ask has f run by whoever holds the connection. Once begun it is not cut short by ctx: that would end the connection, and every lock
@@ -174,6 +238,7 @@ func (l *Locks) hold(ctx context.Context) error {
 		}
 	}
 	lost := make(chan struct{})
+	l.held = map[int64]struct{}{}
 	l.setSession(lost)
 	defer func() {
 		l.setSession(nil)
@@ -191,6 +256,9 @@ func (l *Locks) hold(ctx context.Context) error {
 				do: func(ctx context.Context, conn *pgx.Conn) error { return conn.Ping(ctx) }, done: make(chan error, 1),
 			})
 		}
+		if err == nil {
+			err = l.freeUnwanted(ctx, conn)
+		}
 		if err != nil {
 			return err
 		}
@@ -200,7 +268,7 @@ func (l *Locks) hold(ctx context.Context) error {
 func (l *Locks) setSession(lost chan struct{}) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.lost = lost
+	l.lost, l.unwanted = lost, map[int64]struct{}{}
 }
 
 // next waits for a request, for the time of the next check (nil and no error) or for the end of the connection, which is noticed because

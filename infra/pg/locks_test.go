@@ -133,6 +133,60 @@ func TestACallerThatGivesUp(t *testing.T) {
 	wantTaken(t, newLocks(t, pool), []int64{1})
 }
 
+// A lock whose Unlock came to nothing is taken again as it is, and counts once.
+func TestALockThatIsHeldAlreadyCountsOnce(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.New(t)
+	a, b := newLocks(t, pool), newLocks(t, pool)
+	wantTaken(t, a, []int64{1, 2}, 1, 2)
+	wantTaken(t, a, []int64{2, 1, 3}, 1, 2, 3)
+	wantTaken(t, a, []int64{1}, 1)
+	for _, key := range []int64{1, 2, 1} {
+		if err := a.Unlock(t.Context(), key); err != nil {
+			t.Error(err)
+		}
+	}
+	wantTaken(t, b, []int64{1, 2, 3}, 1, 2)
+	wantTaken(t, a, []int64{1, 2, 3}, 3)
+}
+
+// An Unlock that nobody could wait for is done later, unless the lock is wanted again before that.
+func TestAnUnlockThatTimesOutIsDoneLater(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.New(t)
+	a, b := newLocks(t, pool), newLocks(t, pool)
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 20 {
+		lost := wantTaken(t, a, []int64{1}, 1)
+		if err := a.Unlock(ended, 1); err != nil && !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
+		wantTaken(t, a, []int64{1}, 1) // wanted again
+		if err := a.Unlock(ended, 1); err != nil && !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
+		end := time.Now().Add(30 * time.Second)
+		for {
+			if got, _ := take(t, b, 1); len(got) == 1 {
+				break
+			}
+			if time.Now().After(end) {
+				t.Fatal("the lock is never freed")
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+		if err := b.Unlock(t.Context(), 1); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-lost:
+			t.Fatal("the connection was ended for it")
+		default:
+		}
+	}
+}
+
 // The server ends the connection: that is noticed at once, another takes over, and the first comes back.
 func TestTheConnectionIsEnded(t *testing.T) {
 	t.Parallel()
