@@ -3,6 +3,7 @@ package api
 import (
 	"errors"
 	"net/http"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -24,6 +25,10 @@ func (a *API) authenticate(h huma.API, scope tenant.Scope) func(huma.Context, fu
 		switch {
 		case fault.CodeOf(err) == fault.Unauthenticated:
 			ctx.SetHeader("WWW-Authenticate", `Bearer realm="tokiflow"`)
+			if ctx.Method() == http.MethodGet && strings.Contains(ctx.Header("Accept"), "text/html") {
+				// Somebody has followed a link of an alert: the browser asks for the key as a password.
+				ctx.AppendHeader("WWW-Authenticate", `Basic realm="tokiflow"`)
+			}
 			_ = huma.WriteErr(h, ctx, http.StatusUnauthorized, fault.MessageOf(err))
 		case err != nil:
 			a.writeFailure(h, ctx, err)

@@ -223,3 +223,19 @@ func TestFailuresBeforeTheHandler(t *testing.T) {
 		t.Errorf("the log says nothing of the causes: %s", log)
 	}
 }
+
+// TestABrowserIsAskedForAPassword: whoever follows the link of an alert has a key to type in, and no header to set.
+func TestABrowserIsAskedForAPassword(t *testing.T) {
+	s := newBundle(t)
+	for accept, want := range map[string]int{"text/html,application/xhtml+xml": 2, "*/*": 1, "": 1} {
+		req, err := http.NewRequestWithContext(s.ctx, http.MethodGet, s.server.URL+"/api/v1/incidents/"+uuid.NewString(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Accept", accept)
+		r := s.send(req).want(http.StatusUnauthorized)
+		if got := r.header.Values("WWW-Authenticate"); len(got) != want {
+			t.Errorf("%q: %q", accept, got)
+		}
+	}
+}

@@ -268,10 +268,12 @@ func (a *App) routes() http.Handler {
 	for _, part := range a.routers {
 		part.Routes(r)
 	}
+	// A browser that knows a key by basic authentication must not be made to use it by another site.
+	safe := http.NewCrossOriginProtection().Handler(r)
 	if a.ingest != nil {
-		return a.ingest.Front(r) // a ping does not pay for the router
+		return a.ingest.Front(safe) // a ping does not pay for the router, and may come from a page of anybody's
 	}
-	return r
+	return safe
 }
 
 // ready names what keeps the process from its work.

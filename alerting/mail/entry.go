@@ -22,6 +22,9 @@ import (
 	"github.com/tokiflow/tokiflow/core/tenant"
 )
 
+// errUnsubscribed is told of an address, after its name.
+var errUnsubscribed = errors.New("has unsubscribed: only the link of a new verification mail undoes it")
+
 var errNoSender = errors.New("this server has no way to send mail of its own: give the entry a server or an API key, or start with --smtp-url or --resend-api-key")
 
 // entry is what a configuration says of mails: an entry of email_configs or resend_configs.

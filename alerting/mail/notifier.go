@@ -14,7 +14,9 @@ import (
 	"github.com/prometheus/alertmanager/nflog"
 	"github.com/prometheus/alertmanager/notify"
 	"github.com/prometheus/alertmanager/template"
+	"github.com/prometheus/common/model"
 
+	"github.com/tokiflow/tokiflow/core/alert"
 	"github.com/tokiflow/tokiflow/core/fault"
 	"github.com/tokiflow/tokiflow/core/mail"
 	"github.com/tokiflow/tokiflow/core/recipient"
@@ -112,6 +114,11 @@ func (f *flush) tell() (retry bool, err error) {
 	return retry, failed
 }
 
+// isTest reports whether somebody tries the receiver.
+func (f *flush) isTest() bool {
+	return len(f.alerts) == 1 && f.alerts[0].Labels[model.AlertNameLabel] == alert.TestName
+}
+
 // addresses reads `to` and `from`.
 func (f *flush) addresses() ([]*netmail.Address, error) {
 	var failed error
@@ -140,6 +147,18 @@ func (f *flush) addresses() ([]*netmail.Address, error) {
 // failure may be tried again by the caller, since nobody else would be told twice.
 func (f *flush) one(r recipient.Recipient, to mail.Address, alone bool) (told, retry bool, err error) {
 	now, held := f.parted(r)
+	switch {
+	case f.isTest() && !r.UnsubscribedAt.IsZero():
+		return false, false, fmt.Errorf("%s %w", r.Address, errUnsubscribed)
+	case f.isTest() && held != nil && held.Reason == recipient.HeldUnverified:
+		return false, false, fmt.Errorf("address not verified: %s was sent a mail with a link", r.Address)
+	case f.isTest():
+		now, held = f.alerts, nil
+	case !r.UnsubscribedAt.IsZero():
+		h := f.held(r.Address, recipient.HeldForLater, f.now, plain(f.alerts))
+		f.m.record(f.ctx, f.org, h, outcome{failed: fmt.Errorf("%s %w", r.Address, errUnsubscribed), over: true})
+		return true, false, nil
+	}
 	if held != nil {
 		if err := f.hold(held); err != nil {
 			return false, true, err

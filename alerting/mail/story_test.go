@@ -10,6 +10,7 @@ import (
 
 	"github.com/prometheus/alertmanager/nflog"
 	"github.com/prometheus/alertmanager/notify"
+	"github.com/prometheus/common/model"
 
 	"github.com/tokiflow/tokiflow/alerting/mail"
 	"github.com/tokiflow/tokiflow/core/alert"
@@ -373,5 +374,33 @@ func TestTheInstallationSpeaksForItself(t *testing.T) {
 				t.Errorf("from %s", got)
 			}
 		})
+	}
+}
+
+// TestAReceiverThatIsTriedSaysWhoIsNotTold: a test is told at once or not at all, and nothing of it is kept.
+func TestAReceiverThatIsTriedSaysWhoIsNotTold(t *testing.T) {
+	s := newBundle(t, mailtest.Options{})
+	s.verified("gone@example.com", "told@example.com")
+	s.exec(`update recipients set unsubscribed_at = now() where address = 'gone@example.com'`)
+	try := func(to string) error {
+		a := missed("test", time.Time{})
+		a.Labels[model.AlertNameLabel] = alert.TestName
+		_, err := s.notifier(to).Notify(s.context(flush{reason: notify.ReasonFirstNotification}), a)
+		return err
+	}
+	for to, want := range map[string]string{"gone@example.com": "has unsubscribed", "new@example.com": "address not verified"} {
+		if err := try(to); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", to, err)
+		}
+	}
+	if err := try("told@example.com"); err != nil {
+		t.Error(err)
+	}
+	s.exec(`delete from sent_notifications`)
+
+	// An alert is not held up by who does not want it, and the list says so.
+	s.tell(s.notifier("gone@example.com"), missed("backup", time.Time{}))
+	if list := s.notifications(); len(list) != 1 || list[0].Status != alert.Failed || !strings.Contains(list[0].Error, "has unsubscribed") {
+		t.Errorf("got %+v", list)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/go-chi/chi/v5"
@@ -27,7 +28,20 @@ const (
 func (m *Manager) Routes(r chi.Router) {
 	r.Get(Prefix+"/-/healthy", says("OK"))
 	r.Get(Prefix+"/-/ready", says("OK"))
+	// The address at the foot of messages. A browser goes on to what there is to see.
+	r.Get(Prefix, goesTo(strings.TrimPrefix(Prefix, "/")+groups))
+	r.Get(Prefix+"/", goesTo(strings.TrimPrefix(groups, "/")))
 	r.HandleFunc(Prefix+"/*", m.serveOrg)
+}
+
+const groups = "/api/v2/alerts/groups"
+
+// goesTo answers with a relative address, which is right behind a proxy that serves us below a path, too.
+func goesTo(relative string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Location", relative)
+		w.WriteHeader(http.StatusFound)
+	}
 }
 
 func says(text string) http.HandlerFunc {

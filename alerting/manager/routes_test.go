@@ -67,8 +67,13 @@ func TestWithoutAKey(t *testing.T) {
 		for _, path := range []string{"/alertmanager/-/healthy", "/alertmanager/-/ready"} {
 			wantAnswer(t, p.ask("GET", path, ""), 200, "OK")
 		}
+		for path, want := range map[string]string{"/alertmanager": "alertmanager/api/v2/alerts/groups", "/alertmanager/": "api/v2/alerts/groups"} {
+			if w := p.ask("GET", path, ""); w.Code != 302 || w.Header().Get("Location") != want {
+				t.Errorf("%s: %d %s", path, w.Code, w.Header().Get("Location"))
+			}
+		}
 		for _, key := range []string{"", "unknown"} {
-			for _, path := range []string{"/alertmanager/api/v2/status", "/alertmanager/", "/alertmanager/metrics"} {
+			for _, path := range []string{"/alertmanager/api/v2/status", "/alertmanager/metrics"} {
 				w := p.ask("GET", path, key)
 				if diff := cmp.Diff([]string{`Bearer realm="tokiflow"`, `Basic realm="tokiflow"`}, w.Header().Values("WWW-Authenticate")); diff != "" {
 					t.Error(diff)

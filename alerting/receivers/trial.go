@@ -18,7 +18,7 @@ import (
 )
 
 // TestAlert is the alertname of what Test sends.
-const TestAlert = "TokiflowTest"
+const TestAlert = alert.TestName
 
 // Test sends one firing alert to every integration of the receiver, each once and all at the same time, and returns what came of it, in
 // the order of the configuration. It is not resolved afterwards. A receiver that does not exist is a fault of code not_found, one

@@ -29,6 +29,9 @@ const (
 	LabelTags     = "tags"      // ",a,b,": match one with tags=~".*,a,.*"
 )
 
+// TestName is the alertname of what tries a receiver. Nobody waits for it: it is told at once or not at all.
+const TestName = "TokiflowTest"
+
 // Annotations that Tokiflow sets on the alerts of incidents; receivers of ours read them.
 const (
 	AnnotationSummary     = "summary"
