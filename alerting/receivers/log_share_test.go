@@ -48,7 +48,12 @@ func logging(t *testing.T, r *pickyRows, o receivers.LogOptions) (l *receivers.L
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() { done <- l.Run(ctx) }()
-	return l, func() { cancel(); <-done }
+	return l, func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 func of(org tenant.OrgID) alert.Notification { return alert.Notification{ID: uuid.New(), Org: org} }
