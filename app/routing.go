@@ -10,6 +10,7 @@ import (
 
 	"github.com/go-chi/chi/v5"
 	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/tokiflow/tokiflow/alerting/config"
 	"github.com/tokiflow/tokiflow/alerting/discord"
@@ -298,6 +299,11 @@ func (r *routing) readFile() error {
 
 // followFile reads the file again whenever it is asked to. One with a mistake changes nothing.
 func (r *routing) followFile(ctx context.Context, changed func()) {
+	good := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "tokiflow_alerting_config_file_good", Help: "Whether --alertmanager-config was read when it was asked for last; 0: what was read before is in force.",
+	})
+	r.app.registry.MustRegister(good)
+	good.Set(1)
 	for {
 		select {
 		case <-ctx.Done():
@@ -306,8 +312,10 @@ func (r *routing) followFile(ctx context.Context, changed func()) {
 		}
 		if err := r.readFile(); err != nil {
 			r.app.log.Error("the configuration of alerting stays as it is", "error", err)
+			good.Set(0)
 			continue
 		}
+		good.Set(1)
 		changed()
 		r.app.log.Info("the configuration of alerting was read again", "file", r.app.o.Alerting.ConfigFile)
 	}

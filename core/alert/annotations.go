@@ -26,7 +26,7 @@ func incidentAnnotations(m Message) map[string]string {
 	}
 	return withoutEmpty(map[string]string{
 		AnnotationSummary:     summary(m.Data.Monitor.Name, i.Kind, e),
-		AnnotationDescription: description(e),
+		AnnotationDescription: description(i.Kind, e),
 		AnnotationIncident:    i.ID.String(),
 		AnnotationKind:        string(i.Kind),
 		AnnotationEvidence:    evidence(e),
@@ -69,7 +69,7 @@ func anomaly(e incident.Evidence) string {
 }
 
 // description lists what was known, a fact a line; the output comes last.
-func description(e incident.Evidence) string {
+func description(k incident.Kind, e incident.Evidence) string {
 	var b strings.Builder
 	line := func(what, value string) {
 		if b.Len() > 0 {
@@ -87,8 +87,10 @@ func description(e incident.Evidence) string {
 			line(what, seconds(*s))
 		}
 	}
-	instant("Due", e.DueAt)
-	instant("Deadline", e.DeadlineAt)
+	if k == incident.Missed || k == incident.Late { // of the others it would be the next run's
+		instant("Due", e.DueAt)
+		instant("Deadline", e.DeadlineAt)
+	}
 	switch {
 	case e.LastPingAt != nil && e.LastPingKind != "":
 		line("Last ping", e.LastPingKind+" at "+e.LastPingAt.UTC().Format(time.RFC3339))
@@ -106,7 +108,10 @@ func description(e incident.Evidence) string {
 	span("Max runtime", e.MaxRuntimeSeconds)
 	span("Usually", e.MeanSeconds)
 	if out := lastLines(e.Output, maxOutput); out != "" {
-		line("Output", "\n"+out)
+		if b.Len() > 0 {
+			b.WriteByte('\n')
+		}
+		b.WriteString("Output:\n" + out)
 	}
 	return b.String()
 }

@@ -156,7 +156,7 @@ func TestWhatAPersonReads(t *testing.T) {
 			incident.Fail,
 			incident.Evidence{ExitCode: &code, FailuresInARow: 4, Output: "one\ntwo\n"},
 			"MonitorFailed",
-			"nightly-etl failed with exit status 3", "Exit status: 3\nFailures in a row: 4\nOutput: \none\ntwo",
+			"nightly-etl failed with exit status 3", "Exit status: 3\nFailures in a row: 4\nOutput:\none\ntwo",
 		},
 		"said so": {incident.Fail, incident.Evidence{FailuresInARow: 1}, "MonitorFailed", "nightly-etl failed", ""},
 		"overrun": {
@@ -230,7 +230,7 @@ func TestOutputIsCutAtItsBeginning(t *testing.T) {
 		if err := json.Unmarshal([]byte(evidence), &e); err != nil || e.FailuresInARow != 2 || !strings.HasSuffix(e.Output, "the end") {
 			t.Errorf("%s: evidence %q, %v", name, e.Output, err)
 		}
-		if name == "lines" && !strings.Contains(description, "Output: \n<a line of output>\n") {
+		if name == "lines" && !strings.Contains(description, "Output:\n<a line of output>\n") {
 			t.Errorf("it does not begin with a line: %.60q", description)
 		}
 	}
