@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -36,9 +37,18 @@ type Meter struct {
 	process uuid.UUID
 	clock   func() time.Time
 
-	mu    sync.Mutex
-	pings map[int64]int64 // by the minute since 1970
-	last  int64           // minute up to which it is written that we are there
+	hot atomic.Pointer[count] // of the youngest minute: nearly every ping is counted here, without a lock
+
+	mu     sync.Mutex
+	counts map[int64]*count // by the minute since 1970
+	kept   map[int64]int64  // what could not be written down yet, by the minute
+	last   int64            // minute up to which it is written that we are there
+}
+
+// count is that of one minute.
+type count struct {
+	minute int64
+	n      atomic.Int64
 }
 
 // NewMeter makes a Meter for this process. log may be nil.
@@ -46,7 +56,7 @@ func NewMeter(store Counts, log *slog.Logger) *Meter {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Meter{store: store, log: log, process: uuid.New(), clock: time.Now, pings: map[int64]int64{}}
+	return &Meter{store: store, log: log, process: uuid.New(), clock: time.Now, counts: map[int64]*count{}, kept: map[int64]int64{}}
 }
 
 // Wrap returns an Appender that counts what next made durable.
@@ -75,9 +85,42 @@ func (a metered) AppendAll(ctx context.Context, partition int, recs [][]byte) (t
 
 func (m *Meter) add(at time.Time, n int) {
 	minute := minuteOf(at)
+	c := m.hot.Load()
+	if c == nil || c.minute != minute {
+		c = m.countOf(minute)
+	}
+	c.n.Add(int64(n))
+}
+
+func (m *Meter) countOf(minute int64) *count {
 	m.mu.Lock()
-	m.pings[minute] += int64(n)
-	m.mu.Unlock()
+	defer m.mu.Unlock()
+	c := m.counts[minute]
+	if c == nil {
+		c = &count{minute: minute}
+		m.counts[minute] = c
+	}
+	if hot := m.hot.Load(); hot == nil || hot.minute < minute {
+		m.hot.Store(c)
+	}
+	return c
+}
+
+// take gives what was counted since the last time, and what was kept. A minute that is over is forgotten only when nobody can be
+// about to add to it any more.
+func (m *Meter) take(now int64) map[int64]int64 {
+	counted := m.kept
+	m.kept = map[int64]int64{}
+	for minute, c := range m.counts {
+		if n := c.n.Swap(0); n != 0 {
+			counted[minute] += n
+		}
+		if minute < now-2 {
+			delete(m.counts, minute)
+			m.hot.CompareAndSwap(c, nil)
+		}
+	}
+	return counted
 }
 
 func minuteOf(at time.Time) int64 { return at.Unix() / 60 }
@@ -113,8 +156,7 @@ func (m *Meter) flush(ctx context.Context) error {
 	defer cancel()
 	now := minuteOf(m.clock())
 	m.mu.Lock()
-	counted := m.pings
-	m.pings = map[int64]int64{}
+	counted := m.take(now)
 	for minute := max(m.last, now-keepMinutes); minute <= now; minute++ {
 		counted[minute] += 0 // we are there, and were all the time since
 	}
@@ -131,7 +173,7 @@ func (m *Meter) flush(ctx context.Context) error {
 	if err != nil {
 		for minute, n := range counted {
 			if minute > now-keepMinutes {
-				m.pings[minute] += n
+				m.kept[minute] += n
 			}
 		}
 		return err
