@@ -140,8 +140,8 @@ func (s *saver) close() {
 	s.end()
 }
 
-// save writes down all there is, the log first: an alert whose row is gone while nobody remembers that it was told would be told again
-// by nobody, but one that was told and is still there is known to have been told. It reports whether all was taken.
+// save writes down all there is, what was told before what is done with: a process killed in between finds the alert and the entry
+// that says it was told, and tells nobody again. It reports whether all was taken.
 func (s *saver) save() bool {
 	s.mu.Lock()
 	log, done := slices.Collect(maps.Values(s.log)), slices.Collect(maps.Keys(s.done))
